@@ -1,0 +1,59 @@
+# Every target works from a fresh clone. The targets that need programs beyond Go and git
+# install them first, with apt, when run as root; otherwise they say what is missing.
+
+GO        ?= go
+FUZZTIME  ?= 10s
+# A checkout that git cannot read (another owner, no .git) builds without a commit in its version.
+BUILDVCS  := $(shell git rev-parse --verify -q HEAD >/dev/null 2>&1 && echo true || echo false)
+BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS)
+UNIT       = $$($(GO) list ./... | grep -v -e '/integration$$' -e '/integration/cmd/')
+
+.DEFAULT_GOAL := build
+.NOTPARALLEL:
+.PHONY: build test unit integration lint fmt demo bench fuzz generate install clean help
+
+build: ## build bin/sluice and bin/sluice-connector, static, with the commit in their version
+	$(BUILD) -o bin/ ./cmd/sluice ./cmd/sluice-connector
+
+test: install lint unit integration ## everything: install what is missing, lint, unit tests, integration tests
+
+unit: ## unit tests with the race detector, no servers needed
+	$(GO) test -race -timeout 10m $(UNIT)
+
+integration: ## end-to-end tests on real servers and drivers
+	$(GO) test -race -count=1 -timeout 15m ./integration
+
+lint: ## gofmt, go vet and staticcheck, the version pinned in go.mod
+	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
+	  if [ -n "$$unformatted" ]; then echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+fmt: ## format every Go file
+	gofmt -w $$(git ls-files -co --exclude-standard '*.go')
+
+demo: ## show the whole path on this machine (KEEP=1 leaves it running)
+	@scripts/install.sh postgres net
+	@$(MAKE) --no-print-directory build >/dev/null
+	@$(GO) run ./integration/cmd/demo $(if $(KEEP),-keep)
+
+bench: ## pgbench direct, through PgBouncer and through Sluice, side by side (ROUNDS, SECONDS, BENCH_SID=1)
+	@scripts/install.sh postgres pgbouncer $(if $(BENCH_SID),sid)
+	@$(MAKE) --no-print-directory build >/dev/null
+	@$(GO) run ./integration/cmd/bench $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(SECONDS),-seconds $(SECONDS)) $(if $(BENCH_SID),-sid)
+
+fuzz: ## run every fuzz target for FUZZTIME (10s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+generate: ## regenerate what is generated (installs protoc when missing)
+	@scripts/install.sh protoc
+	$(GO) generate ./...
+
+install: ## install what the tests need and this machine has not
+	@scripts/install.sh race postgres net node
+
+clean: ## remove what was built and cached in the checkout
+	rm -rf bin .cache
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
