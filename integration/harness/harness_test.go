@@ -1,0 +1,131 @@
+package harness
+
+import (
+	"context"
+	"net"
+	"net/netip"
+	"os"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+)
+
+func newStage(t *testing.T) *Stage {
+	t.Helper()
+	s, err := NewStage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(s.Logs())
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func TestCloseEndsWhatWasStartedAndLeavesNothing(t *testing.T) {
+	s, err := NewStage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := s.Start(Command{Name: "sleeper", Path: "/bin/sh", Args: []string{"-c", "sleep 1000 & wait"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	// its child must go as well
+	if err := p.WaitFor(ctx, "a child", func(context.Context) error {
+		if len(descendants(p.PID())) == 1 {
+			return nil
+		}
+		return os.ErrNotExist
+	}); err != nil {
+		t.Fatal(err)
+	}
+	child := descendants(p.PID())[0]
+	p.Kill()
+	if err := WaitFor(ctx, nil, func(context.Context) error {
+		if state, _ := os.ReadFile("/proc/" + strconv.Itoa(child) + "/stat"); len(state) == 0 || strings.Contains(string(state), ") Z ") {
+			return nil
+		}
+		return os.ErrExist
+	}); err != nil {
+		t.Errorf("child %d still runs: %v", child, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(s.Dir); !os.IsNotExist(err) {
+		t.Errorf("directory left: %v", err)
+	}
+}
+
+func TestCheckSecretsReadsLogsAndArguments(t *testing.T) {
+	s := newStage(t)
+	p, err := s.Start(Command{Name: "leak", Path: "/bin/echo", Args: []string{"password hunter22"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-p.Exited()
+	if err := s.CheckSecrets(); err != nil {
+		t.Fatal(err)
+	}
+	s.Secret("origin password", "hunter22")
+	err = s.CheckSecrets()
+	if err == nil {
+		t.Fatal("a secret in a log and an argument was not found")
+	}
+	if got := err.Error(); strings.Contains(got, "hunter22") || strings.Count(got, "origin password") != 2 {
+		t.Errorf("got %q, want the log and the arguments named and no secret", got)
+	}
+}
+
+func TestPostgresInItsOwnNamespaceIsReachedOnlyFromThere(t *testing.T) {
+	if os.Getuid() != 0 {
+		t.Log("no root: the namespace's fall-back is what the demo uses")
+		return
+	}
+	s := newStage(t)
+	ns, err := s.NewNamespace()
+	if err != nil {
+		t.Fatal(err)
+	}
+	private := netip.MustParseAddr("192.0.2.5")
+	if err := ns.AddAddress(private); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	pg, err := s.StartPostgres(ctx, PostgresConfig{Addr: private.String(), Namespace: ns})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn, err := pg.Connect(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if err := conn.QueryRow(ctx, "select 41 + 1").Scan(&n); err != nil || n != 42 {
+		t.Errorf("got %d, %v", n, err)
+	}
+	conn.Close(ctx)
+	if got := pg.Connections(); got != 1 {
+		t.Errorf("the server counts %d connections, want 1", got)
+	}
+	dialCtx, cancelDial := context.WithTimeout(ctx, 300*time.Millisecond)
+	defer cancelDial()
+	if c, err := new(net.Dialer).DialContext(dialCtx, "tcp", "192.0.2.5:5432"); err == nil {
+		c.Close()
+		t.Error("the machine reaches the namespace's address")
+	}
+	pg.Kill()
+	if err := pg.Start(ctx); err != nil {
+		t.Errorf("start after a kill: %v", err)
+	}
+}

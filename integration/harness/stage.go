@@ -1,0 +1,176 @@
+package harness
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"time"
+)
+
+// stopGrace is how long a process gets between SIGTERM and SIGKILL when its stage closes. The
+// components drain for at most ten seconds.
+const stopGrace = 15 * time.Second
+
+// Stage is a scratch directory with the processes and namespaces that live on it. Its methods
+// may be called concurrently. Close it.
+type Stage struct {
+	// Dir is the scratch directory, passable but not readable by other users.
+	Dir string
+
+	thread *thread // starts the processes, so that they end when this process dies
+
+	mu         sync.Mutex
+	processes  []*Process
+	namespaces []*Namespace
+	secrets    []secret
+	kept       bool
+}
+
+// secret is a value that must appear in no log and no argument list.
+type secret struct{ what, value string }
+
+// NewStage makes a stage in a new directory under the system's temporary one.
+func NewStage() (*Stage, error) {
+	dir, err := os.MkdirTemp("", "sluice-")
+	if err != nil {
+		return nil, err
+	}
+	// postgres runs as its own user and must pass through to its data.
+	if err := os.Chmod(dir, 0o711); err != nil {
+		return nil, errors.Join(err, os.Remove(dir))
+	}
+	return &Stage{Dir: dir, thread: newThread()}, nil
+}
+
+// Path joins elements to the stage's directory.
+func (s *Stage) Path(elem ...string) string {
+	return filepath.Join(append([]string{s.Dir}, elem...)...)
+}
+
+// Secret registers a value that CheckSecrets must not find in a log or an argument list.
+func (s *Stage) Secret(what, value string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if value != "" {
+		s.secrets = append(s.secrets, secret{what, value})
+	}
+}
+
+// CheckSecrets looks for every registered secret in the logs and the arguments of all processes
+// that were started on the stage, and reports what it finds without repeating it.
+func (s *Stage) CheckSecrets() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var errs []error
+	for _, p := range s.processes {
+		log, args := p.Log(), strings.Join(p.args, "\x00")
+		for _, sec := range s.secrets {
+			if strings.Contains(log, sec.value) {
+				errs = append(errs, fmt.Errorf("the log of %s has the %s", p.Name, sec.what))
+			}
+			if strings.Contains(args, sec.value) {
+				errs = append(errs, fmt.Errorf("the arguments of %s have the %s", p.Name, sec.what))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Logs returns the end of every process's log, for a failure's report.
+func (s *Stage) Logs() string {
+	const tail = 4 << 10 // bytes of each log: the last thirty lines or so
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var b strings.Builder
+	for _, p := range s.processes {
+		log := p.Log()
+		fmt.Fprintf(&b, "--- %s (%s)\n%s\n", p.Name, p.state(), log[max(0, len(log)-tail):])
+	}
+	return b.String()
+}
+
+// Keep makes Close leave processes, namespaces and directory as they are; their number is
+// small and their owner ends them by pid. It must be called before the first process starts.
+func (s *Stage) Keep() { s.kept = true }
+
+// Close ends the stage's processes, the last started first, and removes its directory.
+func (s *Stage) Close() error {
+	if s.kept {
+		return nil
+	}
+	s.mu.Lock()
+	processes := s.processes
+	namespaces := s.namespaces
+	s.processes, s.namespaces = nil, nil
+	s.mu.Unlock()
+	var errs []error
+	for i := len(processes) - 1; i >= 0; i-- {
+		if err := processes[i].Stop(stopGrace); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	for _, ns := range namespaces {
+		ns.thread.end()
+	}
+	s.thread.end()
+	return errors.Join(append(errs, os.RemoveAll(s.Dir))...)
+}
+
+// FreePort returns a port of the address that nothing listens on, neither TCP nor UDP. Another
+// process could take it before the caller does; callers retry nothing and fail loudly then.
+func FreePort(host string) (int, error) {
+	for range 20 {
+		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+		if err != nil {
+			return 0, err
+		}
+		port := l.Addr().(*net.TCPAddr).Port
+		u, err := net.ListenPacket("udp", l.Addr().String())
+		l.Close()
+		if err != nil {
+			continue
+		}
+		u.Close()
+		return port, nil
+	}
+	return 0, fmt.Errorf("no port of %s is free for both TCP and UDP", host)
+}
+
+// thread runs functions on one operating system thread of their own. Linux ties a process's
+// parent-death signal and a network namespace to the thread, not to the process.
+type thread struct {
+	calls chan func()
+	done  chan struct{}
+}
+
+func newThread() *thread {
+	t := &thread{calls: make(chan func()), done: make(chan struct{})}
+	go t.run()
+	return t
+}
+
+// run leaves the thread locked when it returns, so that the thread ends with it.
+func (t *thread) run() {
+	defer close(t.done)
+	runtime.LockOSThread()
+	for f := range t.calls {
+		f()
+	}
+}
+
+// do runs f on the thread and returns when f has.
+func (t *thread) do(f func()) {
+	done := make(chan struct{})
+	t.calls <- func() { defer close(done); f() }
+	<-done
+}
+
+func (t *thread) end() {
+	close(t.calls)
+	<-t.done
+}
