@@ -1,0 +1,2 @@
+// Package streamtest is the conformance suite of stream.Conn: each adapter's own test calls Run with a way to make a pair.
+package streamtest

@@ -1,0 +1,2 @@
+// Package tunnelpb is the generated code for the messages of sluice/1.
+package tunnelpb
