@@ -1,0 +1,250 @@
+package pgwire
+
+import (
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// BufferSize is the size in bytes of a read buffer: two of the 8 KiB chunks in
+// which PostgreSQL writes (PQ_SEND_BUFFER_SIZE, src/backend/libpq/pqcomm.c),
+// and one full TLS record.
+const BufferSize = 16 << 10
+
+// ErrBufferFull is returned by Fill when the buffer holds BufferSize bytes that
+// the caller has not yet discarded.
+var ErrBufferFull = errors.New("read buffer is full")
+
+var (
+	buffers    = sync.Pool{New: func() any { return new([BufferSize]byte) }}
+	buffersOut atomic.Int64
+)
+
+// BuffersInUse is how many read buffers are held at the moment, by all Conns.
+func BuffersInUse() int64 { return buffersOut.Load() }
+
+// A Conn reads one side of a PostgreSQL connection. Its buffer exists only
+// while bytes are in flight: a Conn that waits for the peer's next message
+// holds none. Fill, Bytes, Discard and Release belong to one goroutine at a
+// time; Write, Close and the deadlines may be called from any.
+type Conn struct {
+	net.Conn
+	raw    syscall.RawConn // nil where Conn is not a plain socket
+	onRead func(fd uintptr) bool
+	thrift bool
+
+	buf  *[BufferSize]byte // nil while idle
+	r, w int
+
+	head  [HeaderSize]byte
+	readN int
+	readE error
+}
+
+// NewConn wraps nc, which it does not close by itself. A thrifty Conn holds no
+// buffer while it waits for the first byte of a message, also where nc is no
+// plain socket (TLS); this costs such a connection a second read per burst.
+func NewConn(nc net.Conn, thrifty bool) *Conn {
+	c := &Conn{Conn: nc, thrift: thrifty}
+	if sc, ok := nc.(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			c.raw, c.onRead = raw, c.readSocket
+		}
+	}
+	return c
+}
+
+// Bytes are the bytes read and not yet discarded; valid until the next Fill,
+// Discard or Release.
+func (c *Conn) Bytes() []byte {
+	if c.buf == nil {
+		return nil
+	}
+	return c.buf[c.r:c.w]
+}
+
+// Discard drops the first n of Bytes.
+func (c *Conn) Discard(n int) {
+	c.r += n
+	if c.r == c.w {
+		c.r, c.w = 0, 0
+	}
+}
+
+// Release gives the buffer back if it is empty; the next Fill takes a new one.
+func (c *Conn) Release() {
+	if c.buf != nil && c.r == c.w {
+		buffers.Put(c.buf)
+		buffersOut.Add(-1)
+		c.buf, c.r, c.w = nil, 0, 0
+	}
+}
+
+// Drop gives the buffer back, with whatever it holds. For the end of a Conn.
+func (c *Conn) Drop() {
+	c.r, c.w = 0, 0
+	c.Release()
+}
+
+// Fill reads at least one more byte behind Bytes. It blocks until the peer
+// sends, the read deadline passes or the connection ends (io.EOF).
+func (c *Conn) Fill() error {
+	if c.buf == nil && c.thrift {
+		if c.raw == nil {
+			return c.fillHead()
+		}
+	} else if err := c.room(); err != nil {
+		return err
+	}
+	if c.raw == nil {
+		n, err := c.Conn.Read(c.buf[c.w:])
+		c.w += n
+		if n > 0 {
+			return nil
+		}
+		return err
+	}
+	c.readN, c.readE = 0, nil
+	if err := c.raw.Read(c.onRead); err != nil {
+		c.Release()
+		return &net.OpError{Op: "read", Net: "tcp", Err: err}
+	}
+	if c.readE != nil {
+		return &net.OpError{Op: "read", Net: "tcp", Err: c.readE}
+	}
+	if c.readN == 0 {
+		return io.EOF
+	}
+	c.w += c.readN
+	return nil
+}
+
+// room makes sure that there is a buffer with space behind w.
+func (c *Conn) room() error {
+	if c.buf == nil {
+		c.take()
+	}
+	if c.w == len(c.buf) {
+		if c.r == 0 {
+			return ErrBufferFull
+		}
+		c.w = copy(c.buf[:], c.buf[c.r:c.w])
+		c.r = 0
+	}
+	return nil
+}
+
+func (c *Conn) take() {
+	c.buf = buffers.Get().(*[BufferSize]byte)
+	buffersOut.Add(1)
+	c.r, c.w = 0, 0
+}
+
+// readSocket is one attempt of raw.Read: the buffer is taken for the length of
+// the system call and given back when the socket had nothing.
+func (c *Conn) readSocket(fd uintptr) bool {
+	held := c.buf != nil
+	if !held {
+		c.take()
+	}
+	for {
+		n, err := syscall.Read(int(fd), c.buf[c.w:])
+		switch {
+		case err == syscall.EINTR:
+			continue
+		case err == syscall.EAGAIN:
+			if !held {
+				c.Release()
+			}
+			return false
+		case err != nil:
+			c.readE = err
+		default:
+			c.readN = n
+		}
+		return true
+	}
+}
+
+// fillHead waits with no more than a header's worth of memory. A TLS connection
+// keeps what did not fit of a record, so that the next read returns at once; no
+// message is shorter than a header, so nothing complete is missed.
+func (c *Conn) fillHead() error {
+	n, err := c.Conn.Read(c.head[:])
+	if n == 0 {
+		return err
+	}
+	c.take()
+	c.w = copy(c.buf[:], c.head[:n])
+	return nil
+}
+
+// quietWait is how long Quiet looks at a connection that is no socket. A stream
+// has no way to say what it holds, so this is a read with a deadline: long
+// enough for a reader that finds its bytes at once, short next to any network.
+const quietWait = 20 * time.Microsecond
+
+// Quiet reports whether the connection is alive with nothing to read, which is
+// what a pooled origin connection must be before it is used again: end of file,
+// an error and a message that nobody waited for (a FATAL, say) all say no.
+// It blocks for quietWait at most.
+func (c *Conn) Quiet() bool {
+	if c.w > c.r {
+		return false
+	}
+	if raw := c.socket(); raw != nil {
+		quiet := false
+		err := raw.Control(func(fd uintptr) {
+			var one [1]byte
+			_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+			quiet = err == syscall.EAGAIN
+		})
+		return err == nil && quiet
+	}
+	if err := c.SetReadDeadline(time.Now().Add(quietWait)); err != nil {
+		return false
+	}
+	var one [1]byte
+	n, err := c.Conn.Read(one[:])
+	var ne net.Error
+	quiet := n == 0 && errors.As(err, &ne) && ne.Timeout()
+	return c.SetReadDeadline(time.Time{}) == nil && quiet
+}
+
+// Gone reports, without blocking, whether the peer has closed or reset its side
+// of a socket, also where bytes that it sent before are still unread. A
+// connection that is no socket is never gone by this account.
+func (c *Conn) Gone() bool {
+	raw := c.socket()
+	if raw == nil {
+		return false
+	}
+	gone := false
+	err := raw.Control(func(fd uintptr) {
+		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+		n, err := unix.Poll(p, 0)
+		gone = err == nil && n == 1 && p[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
+	})
+	return err != nil || gone
+}
+
+// socket is the plain socket below the connection, TLS or not; nil if there is none.
+func (c *Conn) socket() syscall.RawConn {
+	if c.raw != nil {
+		return c.raw
+	}
+	if t, ok := c.Conn.(interface{ NetConn() net.Conn }); ok {
+		if sc, ok := t.NetConn().(syscall.Conn); ok {
+			if raw, err := sc.SyscallConn(); err == nil {
+				return raw
+			}
+		}
+	}
+	return nil
+}

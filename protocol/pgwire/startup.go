@@ -1,0 +1,117 @@
+package pgwire
+
+import (
+	"encoding/binary"
+	"fmt"
+	"io"
+)
+
+// MaxStartup is the largest start-up packet in bytes, its length field
+// included (MAX_STARTUP_PACKET_LENGTH, src/include/libpq/pqcomm.h).
+const MaxStartup = 10000
+
+// Codes in the place of a protocol version (src/include/libpq/pqcomm.h).
+const (
+	codeCancel = 80877102 // 1234.5678
+	codeSSL    = 80877103 // 1234.5679
+	codeGSSENC = 80877104 // 1234.5680
+)
+
+// A Kind says what a start-up packet asks for.
+type Kind uint8
+
+// The kinds of start-up packets.
+const (
+	KindStartup Kind = iota
+	KindCancel
+	KindSSL
+	KindGSSENC
+)
+
+// A Startup is the first packet of a connection, or of its next stage after an
+// SSLRequest or GSSENCRequest was answered.
+type Startup struct {
+	Kind Kind
+
+	// Of a StartupMessage: the version's halves, and name and value of every
+	// parameter in the order sent.
+	Major, Minor uint16
+	Params       []Param
+
+	// Of a CancelRequest.
+	PID    uint32
+	Secret []byte
+}
+
+// A Param is one name and value of a start-up packet.
+type Param struct{ Name, Value string }
+
+// Param is the value of the last parameter of that name, or "".
+func (s *Startup) Param(name string) string {
+	for i := len(s.Params) - 1; i >= 0; i-- {
+		if s.Params[i].Name == name {
+			return s.Params[i].Value
+		}
+	}
+	return ""
+}
+
+// ReadStartup reads one start-up packet, no byte more. Errors that are the
+// peer's fault wrap ErrProtocol.
+func ReadStartup(r io.Reader) (*Startup, error) {
+	var head [4]byte
+	if _, err := io.ReadFull(r, head[:]); err != nil {
+		return nil, err
+	}
+	n := binary.BigEndian.Uint32(head[:])
+	if n < 8 || n > MaxStartup {
+		return nil, fmt.Errorf("%w: invalid length of start-up packet", ErrProtocol)
+	}
+	body := make([]byte, n-4)
+	if _, err := io.ReadFull(r, body); err != nil {
+		return nil, err
+	}
+	return parseStartup(body)
+}
+
+func parseStartup(body []byte) (*Startup, error) {
+	code, rest := binary.BigEndian.Uint32(body), body[4:]
+	switch code {
+	case codeSSL, codeGSSENC:
+		if len(rest) != 0 {
+			return nil, fmt.Errorf("%w: bytes behind an encryption request", ErrProtocol)
+		}
+		if code == codeSSL {
+			return &Startup{Kind: KindSSL}, nil
+		}
+		return &Startup{Kind: KindGSSENC}, nil
+	case codeCancel:
+		// A key has 4 bytes in protocol 3.0 and up to 256 in 3.2.
+		if len(rest) < 8 || len(rest) > 4+256 {
+			return nil, fmt.Errorf("%w: invalid length of cancel request", ErrProtocol)
+		}
+		return &Startup{Kind: KindCancel, PID: binary.BigEndian.Uint32(rest), Secret: rest[4:]}, nil
+	}
+	s := &Startup{Kind: KindStartup, Major: uint16(code >> 16), Minor: uint16(code)}
+	if s.Major != 3 {
+		return s, nil
+	}
+	for {
+		name, more, ok := CString(rest)
+		if !ok {
+			return nil, fmt.Errorf("%w: start-up packet without terminator", ErrProtocol)
+		}
+		if len(name) == 0 {
+			if len(more) != 0 {
+				return nil, fmt.Errorf("%w: bytes behind the start-up packet's terminator", ErrProtocol)
+			}
+			return s, nil
+		}
+		value, more, ok := CString(more)
+		if !ok {
+			return nil, fmt.Errorf("%w: start-up parameter without value", ErrProtocol)
+		}
+		s.Params = append(s.Params, Param{string(name), string(value)})
+		rest = more
+	}
+}

@@ -1,0 +1,106 @@
+package query
+
+import "testing"
+
+func TestCommand(t *testing.T) {
+	for _, tt := range []struct {
+		sql  string
+		own  Own
+		name string
+	}{
+		{"DISCARD ALL", DiscardAll, ""},
+		{" discard /* x */ all ; ", DiscardAll, ""},
+		{"-- c\nDiscard All;", DiscardAll, ""},
+		{"DISCARD TEMP", NotOwn, ""},
+		{"DISCARD ALL; SELECT 1", NotOwn, ""},
+		{"DEALLOCATE ALL", DeallocateAll, ""},
+		{"DEALLOCATE PREPARE ALL", DeallocateAll, ""},
+		{"deallocate pdo_stmt_00000001", Deallocate, "pdo_stmt_00000001"},
+		{"DEALLOCATE PREPARE Foo;", Deallocate, "foo"},
+		{`DEALLOCATE "F""oo"`, Deallocate, `F"oo`},
+		{"DEALLOCATE prepare", Deallocate, "prepare"},
+		{"DEALLOCATE", NotOwn, ""},
+		{"DEALLOCATE a b", NotOwn, ""},
+		{"DELETE FROM t", NotOwn, ""},
+		{"", NotOwn, ""},
+		{";", NotOwn, ""},
+	} {
+		if own, name := Command([]byte(tt.sql)); own != tt.own || name != tt.name {
+			t.Errorf("Command(%q) = %v, %q; want %v, %q", tt.sql, own, name, tt.own, tt.name)
+		}
+	}
+}
+
+func TestScan(t *testing.T) {
+	for _, tt := range []struct {
+		sql  string
+		want Session
+	}{
+		{"SELECT 1", Clean},
+		{"SELECT abalance FROM pgbench_accounts WHERE aid = 7", Clean},
+		{"UPDATE t SET a = coalesce(b, now()) WHERE id IN (1, 2)", Clean},
+		{"INSERT INTO t (a, b) VALUES (1, 'set_config(x)')", Clean},
+		{`INSERT INTO "s"."t" (a) VALUES (f(1))`, Dirty},
+		{`INSERT INTO s.t(a) VALUES (1) ON CONFLICT (a) DO UPDATE SET a = excluded.a`, Clean},
+		{"INSERT INTO t SELECT f(1)", Dirty},
+		{"WITH x(a) AS (SELECT 1) SELECT * FROM x", Clean},
+		{"WITH x AS (SELECT f(1)) SELECT * FROM x", Dirty},
+		{"SELECT 1 AS a, f(2)", Dirty},
+		{"COPY t (a, b) FROM STDIN", Clean},
+		{"SELECT set_config('a.b', 'x', false)", Dirty},
+		{"SELECT pg_advisory_lock(1)", Dirty},
+		{"SELECT pg_try_advisory_lock (1)", Dirty},
+		{"SELECT pg_advisory_xact_lock(1)", Clean},
+		{`SELECT "now"()`, Dirty},
+		{"SELECT myschema.now()", Dirty},
+		{"CREATE TEMP TABLE x AS SELECT 1", Dirty},
+		{"SELECT 1 INTO TEMPORARY x", Dirty},
+		{"SELECT * INTO pg_temp.x FROM y", Dirty},
+		{"DECLARE c CURSOR WITH HOLD FOR SELECT 1", Dirty},
+		{"SELECT 'pg_advisory_lock(1)'", Clean},
+		{"SELECT $$pg_advisory_lock(1)$$", Clean},
+		{"SELECT $x$ $$ pg_advisory_lock(1) $x$", Clean},
+		{"SELECT E'\\'', f(1)", Dirty},
+		{"SELECT 'a\\'", Dirty},
+		{"SELECT /* f( */ 1 -- f(", Clean},
+		{"SELECT setseed(0.5)", Spoilt},
+		{"SELECT nextval('s')", Dirty},
+		{"SELECT ((1))", Clean},
+	} {
+		if got := Scan([]byte(tt.sql)); got != tt.want {
+			t.Errorf("Scan(%q) = %v, want %v", tt.sql, got, tt.want)
+		}
+	}
+}
+
+func TestCleanTag(t *testing.T) {
+	for tag, want := range map[string]bool{
+		"SELECT 1": true, "INSERT 0 1": true, "UPDATE 5": true, "BEGIN": true, "COMMIT": true, "ROLLBACK": true,
+		"START TRANSACTION": true, "COPY 5": true, "SET": false, "RESET": false, "PREPARE": false, "LISTEN": false,
+		"DECLARE CURSOR": false, "DISCARD ALL": false, "DO": false, "CALL": false, "CREATE TABLE": false, "LOAD": false,
+		"SET CONSTRAINTS": true, "PREPARE TRANSACTION": true, "ROLLBACK PREPARED": true, "DROP TABLE": false,
+	} {
+		if got := CleanTag([]byte(tag)); got != want {
+			t.Errorf("CleanTag(%q) = %v, want %v", tag, got, want)
+		}
+	}
+}
+
+func FuzzScan(f *testing.F) {
+	for _, s := range []string{"SELECT 1", "E'\\", "$a$ x $a", "/* /* */", `"a""b`, "DEALLOCATE \"", "U&'x'", "'", "$", "1.5e(", "DEALLOCATE PREPARE a;"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, sql []byte) {
+		Scan(sql)
+		Command(sql)
+		CleanTag(sql)
+	})
+}
+
+func BenchmarkScan(b *testing.B) {
+	sql := []byte("SELECT abalance FROM pgbench_accounts WHERE aid = 1234567")
+	b.ReportAllocs()
+	for b.Loop() {
+		Scan(sql)
+	}
+}
