@@ -21,6 +21,8 @@ type ServiceToken struct {
 	UpdatedAt time.Time `json:"updated_at"`
 	// ExpiresAt is null for a token that never expires.
 	ExpiresAt *time.Time `json:"expires_at"`
+	// LastSeenAt is null for a token that was never used.
+	LastSeenAt *time.Time `json:"last_seen_at"`
 }
 
 // ServiceTokenCreate is the body of POST /access/service_tokens.
@@ -58,32 +60,32 @@ type ApplicationWrite struct {
 	Domain string `json:"domain"`
 	// Type may be empty or "self_hosted".
 	Type string `json:"type,omitempty"`
-	// Policies in their order; each entry is the id of a reusable policy, as a string or as {"id": …}. Null in a PUT keeps
-	// the policies that the application has.
-	Policies *[]PolicyRef `json:"policies,omitempty"`
+	// Policies in their order. Null in a PUT keeps the policies that the application has; a policy with the id of one that it
+	// has replaces that one.
+	Policies *[]PolicyWrite `json:"policies,omitempty"`
 }
 
-// Policy admits or refuses: /access/policies, and /access/apps/{id}/policies.
+// Policy admits or refuses: /access/apps/{id}/policies.
 type Policy struct {
 	ID       string `json:"id"`
 	Name     string `json:"name"`
 	Decision string `json:"decision"`
-	// Precedence counts from 1 within an application; 0 outside of one.
-	Precedence int `json:"precedence,omitempty"`
-	// Reusable is true for a policy of /access/policies and false for one that belongs to a single application.
-	Reusable  bool          `json:"reusable"`
-	Include   []access.Rule `json:"include"`
-	Require   []access.Rule `json:"require"`
-	Exclude   []access.Rule `json:"exclude"`
-	CreatedAt *time.Time    `json:"created_at,omitempty"`
-	UpdatedAt *time.Time    `json:"updated_at,omitempty"`
+	// Precedence counts from 1 within the application.
+	Precedence int           `json:"precedence"`
+	Include    []access.Rule `json:"include"`
+	Require    []access.Rule `json:"require"`
+	Exclude    []access.Rule `json:"exclude"`
 }
 
 // PolicyWrite is the body that makes or replaces a policy.
 type PolicyWrite struct {
+	// ID is for a policy inside ApplicationWrite.
+	ID       string        `json:"id,omitempty"`
 	Name     string        `json:"name"`
 	Decision string        `json:"decision"`
 	Include  []access.Rule `json:"include,omitempty"`
 	Require  []access.Rule `json:"require,omitempty"`
 	Exclude  []access.Rule `json:"exclude,omitempty"`
+	// Precedence, from 1, is the place among the application's policies; 0 for the last, or in a PUT for the present one.
+	Precedence int `json:"precedence,omitempty"`
 }

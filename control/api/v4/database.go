@@ -15,43 +15,92 @@ type Database struct {
 	Generation int64     `json:"generation"`
 	CreatedOn  time.Time `json:"created_on"`
 	ModifiedOn time.Time `json:"modified_on"`
+	// Credential is ours, and set once: in the answer to the POST that made the database, its first client credential.
+	Credential *Credential `json:"credential,omitempty"`
+	// Tunnel is ours, and set once: in the answer to a POST with a tunnel_id.
+	Tunnel *ManagedTunnel `json:"tunnel,omitempty"`
 }
 
-// Origin says where a database is and who to be there.
+// ManagedTunnel names what a POST with a tunnel_id made.
+type ManagedTunnel struct {
+	TunnelID       string `json:"tunnel_id"`
+	Hostname       string `json:"hostname"`
+	ServiceTokenID string `json:"service_token_id"`
+	ApplicationID  string `json:"application_id"`
+}
+
+// Origin says where a database is and who to be there. Password and AccessClientSecret are never in an answer.
 type Origin struct {
-	Scheme   string `json:"scheme,omitempty"`
-	Host     string `json:"host,omitempty"`
+	Scheme   string `json:"scheme"`
+	Host     string `json:"host"`
 	Port     int    `json:"port,omitempty"`
-	Database string `json:"database,omitempty"`
-	User     string `json:"user,omitempty"`
+	Database string `json:"database"`
+	User     string `json:"user"`
 	// AccessClientID is set when the origin is behind a tunnel; it excludes Port.
 	AccessClientID string `json:"access_client_id,omitempty"`
-	// Password and AccessClientSecret are write-only.
-	Password           string `json:"password,omitempty"`
-	AccessClientSecret string `json:"access_client_secret,omitempty"`
-	// TunnelID and Service are ours and only for POST: the server makes a hostname on that tunnel (id or name), a service
-	// token, an application and a policy for this database alone. They exclude Host, Port and the access client fields.
-	TunnelID string `json:"tunnel_id,omitempty"`
-	Service  string `json:"service,omitempty"`
+	// Insecure is ours: the origin may be spoken to without TLS, with the sslmode "disable".
+	Insecure bool `json:"insecure,omitempty"`
 }
 
 // MTLS says how the origin's TLS is verified.
 type MTLS struct {
-	// SSLMode is require, verify-ca or verify-full.
+	// SSLMode is require, verify-ca, verify-full, or, for an insecure origin, disable.
 	SSLMode string `json:"sslmode,omitempty"`
-	// CACertificateID names an uploaded CA certificate; CACertificate, ours, carries it in PEM.
-	CACertificateID string `json:"ca_certificate_id,omitempty"`
-	CACertificate   string `json:"ca_certificate,omitempty"`
-	// Insecure is ours: the origin is spoken to without TLS.
-	Insecure bool `json:"insecure,omitempty"`
+	// CACertificate is ours: the CA's certificates in PEM.
+	CACertificate string `json:"ca_certificate,omitempty"`
 }
 
 // Caching says what may be answered from the cache.
 type Caching struct {
 	Disabled bool `json:"disabled"`
 	// MaxAge and StaleWhileRevalidate are in seconds.
-	MaxAge               int `json:"max_age,omitempty"`
-	StaleWhileRevalidate int `json:"stale_while_revalidate,omitempty"`
+	MaxAge               int `json:"max_age"`
+	StaleWhileRevalidate int `json:"stale_while_revalidate"`
+}
+
+// DatabaseWrite is the body of POST, PUT and PATCH /hyperdrive/configs. What is null stays as it is in a PATCH, and has its default
+// in a POST or PUT.
+type DatabaseWrite struct {
+	Name                  *string       `json:"name,omitempty"`
+	Origin                *OriginWrite  `json:"origin,omitempty"`
+	MTLS                  *MTLSWrite    `json:"mtls,omitempty"`
+	Caching               *CachingWrite `json:"caching,omitempty"`
+	OriginConnectionLimit *int          `json:"origin_connection_limit,omitempty"`
+}
+
+// OriginWrite is the origin in a DatabaseWrite.
+type OriginWrite struct {
+	Scheme   *string `json:"scheme,omitempty"`
+	Host     *string `json:"host,omitempty"`
+	Port     *int    `json:"port,omitempty"`
+	Database *string `json:"database,omitempty"`
+	User     *string `json:"user,omitempty"`
+	Password *string `json:"password,omitempty"`
+	// AccessClientID and AccessClientSecret make the origin one behind a tunnel, Port makes it a direct one.
+	AccessClientID     *string `json:"access_client_id,omitempty"`
+	AccessClientSecret *string `json:"access_client_secret,omitempty"`
+	Insecure           *bool   `json:"insecure,omitempty"`
+	// TunnelID, an id or a name, and Service, tcp://host:port or unix:/path, are ours and for POST only: the server makes a
+	// hostname on that tunnel, a service token, an application and a policy for this database alone. They exclude Host, Port
+	// and the access client fields.
+	TunnelID *string `json:"tunnel_id,omitempty"`
+	Service  *string `json:"service,omitempty"`
+}
+
+// MTLSWrite is the mtls in a DatabaseWrite.
+type MTLSWrite struct {
+	SSLMode       *string `json:"sslmode,omitempty"`
+	CACertificate *string `json:"ca_certificate,omitempty"`
+	// CACertificateID and MTLSCertificateID name uploaded certificates.
+	CACertificateID   *string `json:"ca_certificate_id,omitempty"`
+	MTLSCertificateID *string `json:"mtls_certificate_id,omitempty"`
+}
+
+// CachingWrite is the caching in a DatabaseWrite.
+type CachingWrite struct {
+	Disabled             *bool `json:"disabled,omitempty"`
+	MaxAge               *int  `json:"max_age,omitempty"`
+	StaleWhileRevalidate *int  `json:"stale_while_revalidate,omitempty"`
 }
 
 // Credential is what a driver logs in with: ours, /hyperdrive/configs/{id}/credentials.
@@ -59,7 +108,7 @@ type Credential struct {
 	ID        string    `json:"id"`
 	Name      string    `json:"name"`
 	CreatedOn time.Time `json:"created_on"`
-	// Password and ConnectionString, which contains it, are set once: in the answer to the POST that made the credential.
+	// Password and ConnectionString, which contains it, are set once: in the answer to the request that made the credential.
 	Password         string `json:"password,omitempty"`
 	ConnectionString string `json:"connection_string,omitempty"`
 }
@@ -67,25 +116,4 @@ type Credential struct {
 // CredentialCreate is the body of POST /hyperdrive/configs/{id}/credentials.
 type CredentialCreate struct {
 	Name string `json:"name"`
-}
-
-// DatabasePatch is the body of PATCH /hyperdrive/configs/{id}; what is null stays as it is.
-type DatabasePatch struct {
-	Name                  *string      `json:"name,omitempty"`
-	Origin                *OriginPatch `json:"origin,omitempty"`
-	MTLS                  *MTLS        `json:"mtls,omitempty"`
-	Caching               *Caching     `json:"caching,omitempty"`
-	OriginConnectionLimit *int         `json:"origin_connection_limit,omitempty"`
-}
-
-// OriginPatch changes the fields of an origin that it names.
-type OriginPatch struct {
-	Scheme             *string `json:"scheme,omitempty"`
-	Host               *string `json:"host,omitempty"`
-	Port               *int    `json:"port,omitempty"`
-	Database           *string `json:"database,omitempty"`
-	User               *string `json:"user,omitempty"`
-	Password           *string `json:"password,omitempty"`
-	AccessClientID     *string `json:"access_client_id,omitempty"`
-	AccessClientSecret *string `json:"access_client_secret,omitempty"`
 }

@@ -1,0 +1,236 @@
+package api
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/sluicedb/sluice/control"
+	v4 "github.com/sluicedb/sluice/control/api/v4"
+)
+
+// The server's bounds. A request is 1 MiB at most and is answered from memory or by a few synced writes of under a millisecond
+// each, so these are far above what a healthy client needs, and low enough that slow ones hold nothing for long.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 20 * time.Second
+	writeTimeout      = 30 * time.Second
+	idleTimeout       = 2 * time.Minute
+	headerMax         = 32 << 10 // bytes
+	// storeTimeout bounds the store's part of a request.
+	storeTimeout = 15 * time.Second
+	// drainTimeout is how long requests in flight may go on after the server was asked to stop.
+	drainTimeout = 10 * time.Second
+)
+
+// Config says what the API serves. Control and TunnelToken are required.
+type Config struct {
+	Control *control.Control
+	// TunnelToken makes the text that a connector is started with, from a tunnel and its secret.
+	TunnelToken func(tunnel *control.Tunnel, secret control.Secret) (string, error)
+	// ProxyAddr is the host:port of the PostgreSQL proxy that connection strings name; localhost:6432 when empty.
+	ProxyAddr string
+	// Logger receives the errors that clients are not told; nil for slog.Default().
+	Logger *slog.Logger
+}
+
+// API is an http.Handler for the control API, safe for concurrent use.
+type API struct {
+	control     *control.Control
+	tunnelToken func(*control.Tunnel, control.Secret) (string, error)
+	proxyAddr   string
+	logger      *slog.Logger
+	mux         *http.ServeMux
+	failures    *failureLimiter
+}
+
+// New makes the API of a control.
+func New(config Config) *API {
+	a := &API{
+		control:     config.Control,
+		tunnelToken: config.TunnelToken,
+		proxyAddr:   config.ProxyAddr,
+		logger:      config.Logger,
+		mux:         http.NewServeMux(),
+		failures:    newFailureLimiter(),
+	}
+	if a.proxyAddr == "" {
+		a.proxyAddr = "localhost:6432"
+	}
+	if a.logger == nil {
+		a.logger = slog.Default()
+	}
+	a.routes()
+	return a
+}
+
+// Serve answers HTTPS requests on ln, TLS 1.2 or newer with control's certificate, until ctx ends. Then it lets the requests in
+// flight finish for ten seconds and closes ln. It returns nil after ctx ended.
+func (a *API) Serve(ctx context.Context, ln net.Listener) error {
+	tlsConfig := a.control.ServerTLS().Clone()
+	tlsConfig.MinVersion = max(tlsConfig.MinVersion, tls.VersionTLS12)
+	tlsConfig.NextProtos = []string{"h2", "http/1.1"}
+	server := &http.Server{
+		Handler:           a,
+		TLSConfig:         tlsConfig,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    headerMax,
+		// Failed handshakes and the like: nothing that an operator acts on.
+		ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
+	}
+	drained := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		// A fresh context: ctx has ended, and requests in flight have their time all the same.
+		grace, cancel := context.WithTimeout(context.Background(), drainTimeout)
+		defer cancel()
+		err := server.Shutdown(grace)
+		if err != nil {
+			err = errors.Join(err, server.Close())
+		}
+		drained <- err
+	})
+	err := server.ServeTLS(ln, "", "")
+	if stop() {
+		return fmt.Errorf("serve API: %w", errors.Join(err, server.Close()))
+	}
+	if err := <-drained; err != nil {
+		return fmt.Errorf("drain API: %w", err)
+	}
+	return nil
+}
+
+// call is one authenticated request.
+type call struct {
+	http.ResponseWriter
+	*http.Request
+	account  string
+	token    *control.APIToken
+	snapshot *control.Snapshot
+	// target is what the audit record names: the handler sets it as soon as it knows.
+	target string
+}
+
+// handler answers a call with a result, or a listing, or an error that asFailure knows.
+type handler func(ctx context.Context, c *call) (any, error)
+
+// ServeHTTP answers one request.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	header := w.Header()
+	header.Set("X-Content-Type-Options", "nosniff")
+	header.Set("Cache-Control", "no-store")
+	unmatched, pattern := a.mux.Handler(r)
+	if pattern != "" {
+		a.mux.ServeHTTP(w, r)
+		return
+	}
+	// The mux's own answers, 404 and 405, in our shape; below /client/v4 only for those who may know what is there.
+	if strings.HasPrefix(r.URL.Path, "/client/v4/") {
+		if _, ok := a.authenticate(w, r); !ok {
+			return
+		}
+	}
+	answer := &statusOnly{header: header}
+	unmatched.ServeHTTP(answer, r)
+	if answer.status == http.StatusMethodNotAllowed {
+		a.writeFailure(w, fail(answer.status, codeMethod, fmt.Sprintf("this path has no %s; it has %s", r.Method, header.Get("Allow"))))
+		return
+	}
+	a.writeFailure(w, fail(http.StatusNotFound, codeNoRoute, "no such path; the routes are in the API's documentation"))
+}
+
+// statusOnly keeps the status and headers of an answer and drops its body.
+type statusOnly struct {
+	header http.Header
+	status int
+}
+
+func (s *statusOnly) Header() http.Header         { return s.header }
+func (s *statusOnly) Write(p []byte) (int, error) { return len(p), nil }
+func (s *statusOnly) WriteHeader(status int)      { s.status = status }
+
+// route registers a handler below /client/v4. noun is what its errors call a resource. action names the audit record of a request
+// that changes something, and is empty for one that only reads.
+func (a *API) route(pattern, noun, action string, handle handler) {
+	method, path, _ := strings.Cut(pattern, " ")
+	a.mux.HandleFunc(method+" /client/v4"+path, func(w http.ResponseWriter, r *http.Request) {
+		token, ok := a.authenticate(w, r)
+		if !ok {
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+		defer cancel()
+		c := &call{ResponseWriter: w, Request: r, account: token.AccountID, token: token, snapshot: a.control.Snapshot()}
+		var result any
+		var err error
+		if account := r.PathValue("account"); account != "" && account != token.AccountID {
+			err = fail(http.StatusForbidden, codeForbidden, "the API token is not for this account")
+		} else {
+			result, err = handle(ctx, c)
+		}
+		var failed *failure
+		if err != nil {
+			var expected bool
+			if failed, expected = asFailure(err, noun); !expected {
+				a.logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+			}
+		}
+		if action != "" {
+			a.audit(c, action, failed)
+		}
+		if failed != nil {
+			a.writeFailure(w, failed)
+			return
+		}
+		a.writeResult(w, result)
+	})
+}
+
+// audit records a change, or the attempt.
+func (a *API) audit(c *call, action string, failed *failure) {
+	record := control.AuditRecord{
+		Time:    time.Now(),
+		Account: c.token.AccountID,
+		Actor:   c.token.ID,
+		Action:  action,
+		Target:  c.target,
+		Outcome: "ok",
+		Remote:  c.RemoteAddr,
+	}
+	if failed != nil {
+		record.Outcome, record.Reason = "error", failed.Error()
+	}
+	a.control.Audit(record)
+}
+
+func remoteAddr(r *http.Request) netip.Addr {
+	addr, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		return netip.Addr{}
+	}
+	return addr.Addr()
+}
+
+func (a *API) writeResult(w http.ResponseWriter, result any) {
+	envelope := v4.Envelope[any]{Result: result, Success: true}
+	if list, ok := result.(listing); ok {
+		envelope.Result, envelope.ResultInfo = list.items, &list.info
+	}
+	a.write(w, http.StatusOK, envelope)
+}
+
+func (a *API) writeFailure(w http.ResponseWriter, f *failure) {
+	if f.retryAfter > 0 {
+		w.Header().Set("Retry-After", fmt.Sprint(f.retryAfter))
+	}
+	a.write(w, f.status, v4.Envelope[any]{Errors: f.errors})
+}

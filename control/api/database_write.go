@@ -1,0 +1,101 @@
+package api
+
+import (
+	"github.com/sluicedb/sluice/control"
+	v4 "github.com/sluicedb/sluice/control/api/v4"
+)
+
+// Hyperdrive's defaults ("Default cache settings": max_age 60 seconds, stale_while_revalidate 15 seconds).
+const (
+	defaultMaxAge               = 60
+	defaultStaleWhileRevalidate = 15
+)
+
+// resetDatabase gives a database the defaults of everything that a request may set.
+func resetDatabase(d *control.Database) {
+	d.Name = ""
+	d.Origin = control.Origin{}
+	d.MTLS = control.MTLS{SSLMode: "require"}
+	d.Caching = control.Caching{MaxAge: defaultMaxAge, StaleWhileRevalidate: defaultStaleWhileRevalidate}
+	d.OriginConnectionLimit = 0
+}
+
+// applyDatabase changes what a request names. What the values must be like is control's to say; here are only the faults that
+// cannot be seen in the outcome.
+func applyDatabase(d *control.Database, body v4.DatabaseWrite) error {
+	set(&d.Name, body.Name)
+	set(&d.OriginConnectionLimit, body.OriginConnectionLimit)
+	wrong := &control.ValidationError{}
+	if body.Origin != nil {
+		wrong.Faults = append(wrong.Faults, applyOrigin(&d.Origin, body.Origin)...)
+	}
+	if body.MTLS != nil {
+		set(&d.MTLS.SSLMode, body.MTLS.SSLMode)
+		set(&d.MTLS.CACertificate, body.MTLS.CACertificate)
+		wrong.Faults = append(wrong.Faults, certificateIDs(body.MTLS)...)
+	}
+	if body.Caching != nil {
+		set(&d.Caching.Disabled, body.Caching.Disabled)
+		set(&d.Caching.MaxAge, body.Caching.MaxAge)
+		set(&d.Caching.StaleWhileRevalidate, body.Caching.StaleWhileRevalidate)
+	}
+	if len(wrong.Faults) > 0 {
+		return wrong
+	}
+	return nil
+}
+
+// applyOrigin changes an origin. A port makes it a direct one and an access client one behind a tunnel: what belonged to the other
+// way is dropped, unless the request itself has both.
+func applyOrigin(origin *control.Origin, body *v4.OriginWrite) []control.Fault {
+	var faults []control.Fault
+	set(&origin.Scheme, body.Scheme)
+	set(&origin.Host, body.Host)
+	set(&origin.Database, body.Database)
+	set(&origin.User, body.User)
+	set(&origin.Insecure, body.Insecure)
+	if body.Password != nil {
+		origin.Password = control.Plaintext(control.Secret(*body.Password))
+	}
+	direct := body.Port != nil && *body.Port != 0
+	private := body.AccessClientID != nil && *body.AccessClientID != ""
+	switch {
+	case direct && private:
+		faults = append(faults, control.Fault{Field: "origin.port", Message: "excludes access_client_id: the tunnel's ingress has the port"})
+	case direct:
+		origin.AccessClientID, origin.AccessClientSecret = "", control.Sealed{}
+	case private:
+		origin.Port = 0
+	}
+	set(&origin.Port, body.Port)
+	if body.AccessClientID != nil {
+		if *body.AccessClientID != origin.AccessClientID {
+			// Another client's secret would be sent under this client's name.
+			origin.AccessClientSecret = control.Sealed{}
+		}
+		origin.AccessClientID = *body.AccessClientID
+	}
+	if body.AccessClientSecret != nil && *body.AccessClientSecret != "" {
+		origin.AccessClientSecret = control.Plaintext(control.Secret(*body.AccessClientSecret))
+	}
+	return faults
+}
+
+// certificateIDs refuses ids: certificates travel in the request, none is kept under an id.
+func certificateIDs(mtls *v4.MTLSWrite) []control.Fault {
+	var faults []control.Fault
+	if mtls.CACertificateID != nil && *mtls.CACertificateID != "" {
+		faults = append(faults, control.Fault{Field: "mtls.ca_certificate_id", Message: "no certificate has this id; send the PEM as ca_certificate"})
+	}
+	if mtls.MTLSCertificateID != nil && *mtls.MTLSCertificateID != "" {
+		faults = append(faults, control.Fault{Field: "mtls.mtls_certificate_id", Message: "no certificate has this id"})
+	}
+	return faults
+}
+
+// set changes *to where the request has a value.
+func set[T any](to *T, value *T) {
+	if value != nil {
+		*to = *value
+	}
+}

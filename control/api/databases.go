@@ -1,0 +1,199 @@
+package api
+
+import (
+	"context"
+	"net/url"
+
+	"github.com/sluicedb/sluice/control"
+	v4 "github.com/sluicedb/sluice/control/api/v4"
+)
+
+func (a *API) database(c *call) (*control.Database, error) {
+	c.target = c.PathValue("id")
+	database, ok := c.snapshot.DatabaseByID(c.target)
+	if !ok || database.AccountID != c.account {
+		return nil, control.ErrNotFound
+	}
+	return database, nil
+}
+
+func showDatabase(d *control.Database) v4.Database {
+	return v4.Database{
+		ID:   d.ID,
+		Name: d.Name,
+		Origin: v4.Origin{
+			Scheme: d.Origin.Scheme, Host: d.Origin.Host, Port: d.Origin.Port, Database: d.Origin.Database,
+			User: d.Origin.User, AccessClientID: d.Origin.AccessClientID, Insecure: d.Origin.Insecure,
+		},
+		MTLS:                  v4.MTLS{SSLMode: d.MTLS.SSLMode, CACertificate: d.MTLS.CACertificate},
+		Caching:               v4.Caching{Disabled: d.Caching.Disabled, MaxAge: d.Caching.MaxAge, StaleWhileRevalidate: d.Caching.StaleWhileRevalidate},
+		OriginConnectionLimit: d.OriginConnectionLimit,
+		Generation:            d.Generation,
+		CreatedOn:             d.CreatedOn,
+		ModifiedOn:            d.ModifiedOn,
+	}
+}
+
+func (a *API) listDatabases(_ context.Context, c *call) (any, error) {
+	query := c.URL.Query()
+	databases := named(query.Get("name"), c.snapshot.Databases(c.account), func(d *control.Database) string { return d.Name })
+	return paginate(query, databases, showDatabase)
+}
+
+func (a *API) getDatabase(_ context.Context, c *call) (any, error) {
+	database, err := a.database(c)
+	if err != nil {
+		return nil, err
+	}
+	return showDatabase(database), nil
+}
+
+func (a *API) createDatabase(ctx context.Context, c *call) (any, error) {
+	var body v4.DatabaseWrite
+	if err := decodeBody(c.ResponseWriter, c.Request, &body); err != nil {
+		return nil, err
+	}
+	database := &control.Database{AccountID: c.account}
+	resetDatabase(database)
+	if err := applyDatabase(database, body); err != nil {
+		return nil, err
+	}
+	c.target = database.Name
+	made, err := a.makeDatabase(ctx, c, database, body.Origin)
+	if err != nil {
+		return nil, err
+	}
+	c.target = made.Database.ID
+	shown := showDatabase(made.Database)
+	credential := a.showNewCredential(made.Database, made.Credential, made.Password)
+	shown.Credential = &credential
+	if made.TunnelID != "" {
+		shown.Tunnel = &v4.ManagedTunnel{TunnelID: made.TunnelID, Hostname: made.Hostname,
+			ServiceTokenID: made.ServiceToken, ApplicationID: made.ApplicationID}
+	}
+	return shown, nil
+}
+
+// makeDatabase creates a database in the way that its origin asks for.
+func (a *API) makeDatabase(ctx context.Context, c *call, database *control.Database, origin *v4.OriginWrite) (*control.NewDatabase, error) {
+	if origin == nil || (origin.TunnelID == nil && origin.Service == nil) {
+		return a.control.CreateDatabase(ctx, database)
+	}
+	wrong := &control.ValidationError{}
+	fault := func(field, message string) {
+		wrong.Faults = append(wrong.Faults, control.Fault{Field: field, Message: message})
+	}
+	if origin.Host != nil || origin.Port != nil || origin.AccessClientID != nil || origin.AccessClientSecret != nil {
+		fault("origin.tunnel_id", "excludes host, port, access_client_id and access_client_secret: with a tunnel the server makes them")
+	}
+	if origin.TunnelID == nil || *origin.TunnelID == "" {
+		fault("origin.tunnel_id", "is required with service")
+	}
+	if origin.Service == nil || *origin.Service == "" {
+		fault("origin.service", "is required with tunnel_id: tcp://host:port or unix:/path")
+	}
+	if len(wrong.Faults) > 0 {
+		return nil, wrong
+	}
+	tunnel, ok := c.snapshot.Tunnel(*origin.TunnelID)
+	if !ok || tunnel.AccountID != c.account {
+		if tunnel, ok = c.snapshot.TunnelByName(c.account, *origin.TunnelID); !ok {
+			return nil, invalid("origin.tunnel_id", "no tunnel has this id or name")
+		}
+	}
+	return a.control.CreateManagedDatabase(ctx, tunnel.ID, *origin.Service, database)
+}
+
+func (a *API) putDatabase(ctx context.Context, c *call) (any, error) {
+	return a.changeDatabase(ctx, c, resetDatabase)
+}
+
+func (a *API) patchDatabase(ctx context.Context, c *call) (any, error) {
+	return a.changeDatabase(ctx, c, func(*control.Database) {})
+}
+
+func (a *API) changeDatabase(ctx context.Context, c *call, prepare func(*control.Database)) (any, error) {
+	database, err := a.database(c)
+	if err != nil {
+		return nil, err
+	}
+	var body v4.DatabaseWrite
+	if err := decodeBody(c.ResponseWriter, c.Request, &body); err != nil {
+		return nil, err
+	}
+	if body.Origin != nil && (body.Origin.TunnelID != nil || body.Origin.Service != nil) {
+		return nil, invalid("origin.tunnel_id", "is only for a new database; change the tunnel's ingress to move an origin")
+	}
+	updated, err := a.control.UpdateDatabase(ctx, c.account, database.ID, func(d *control.Database) error {
+		prepare(d)
+		return applyDatabase(d, body)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return showDatabase(updated), nil
+}
+
+func (a *API) deleteDatabase(ctx context.Context, c *call) (any, error) {
+	database, err := a.database(c)
+	if err != nil {
+		return nil, err
+	}
+	return nil, a.control.DeleteDatabase(ctx, c.account, database.ID)
+}
+
+func showCredential(credential control.Credential) v4.Credential {
+	return v4.Credential{ID: credential.ID, Name: credential.Name, CreatedOn: credential.CreatedOn}
+}
+
+// showNewCredential shows a credential with its password, the only time that there is one.
+func (a *API) showNewCredential(d *control.Database, credential control.Credential, password control.Secret) v4.Credential {
+	shown := showCredential(credential)
+	shown.Password = password.Reveal()
+	connection := url.URL{
+		Scheme:   "postgres",
+		User:     url.UserPassword(credential.Name, shown.Password),
+		Host:     a.proxyAddr,
+		Path:     "/" + d.Name,
+		RawQuery: "sslmode=verify-full",
+	}
+	shown.ConnectionString = connection.String()
+	return shown
+}
+
+func (a *API) listCredentials(_ context.Context, c *call) (any, error) {
+	database, err := a.database(c)
+	if err != nil {
+		return nil, err
+	}
+	return paginate(c.URL.Query(), database.Credentials, showCredential)
+}
+
+func (a *API) createCredential(ctx context.Context, c *call) (any, error) {
+	database, err := a.database(c)
+	if err != nil {
+		return nil, err
+	}
+	var body v4.CredentialCreate
+	if err := decodeBody(c.ResponseWriter, c.Request, &body); err != nil {
+		return nil, err
+	}
+	credential, password, err := a.control.CreateCredential(ctx, c.account, database.ID, body.Name)
+	if err != nil {
+		return nil, err
+	}
+	c.target = credential.ID
+	return a.showNewCredential(database, *credential, password), nil
+}
+
+func (a *API) deleteCredential(ctx context.Context, c *call) (any, error) {
+	database, err := a.database(c)
+	if err != nil {
+		return nil, err
+	}
+	c.target = c.PathValue("credential")
+	if err := a.control.DeleteCredential(ctx, c.account, database.ID, c.target); err != nil {
+		return nil, err
+	}
+	return map[string]string{"id": c.target}, nil
+}

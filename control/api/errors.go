@@ -1,0 +1,88 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/sluicedb/sluice/control"
+	v4 "github.com/sluicedb/sluice/control/api/v4"
+)
+
+// The error codes. A code has one HTTP status, and is never given another meaning; API.md has the same table. Codes that
+// Cloudflare's API has keep Cloudflare's number. 2000 to 2999 is left to Hyperdrive's connection errors.
+const (
+	codeThrottled      = 971   // 429: too many failed authentications (Cloudflare)
+	codeInvalid        = 1001  // 400: a field is missing or wrong; one error for each fault
+	codeNotFound       = 1002  // 404: nothing has this id
+	codeExists         = 1003  // 409: the name or hostname is taken
+	codeConflict       = 1004  // 409: changed by somebody else at the same time; read again and retry
+	codeInUse          = 1005  // 409: something else depends on it
+	codeUnavailable    = 1006  // 503: the store does not answer; retry
+	codeInternal       = 1007  // 500: the server's log says more
+	codeMalformed      = 6007  // 400: the body is not JSON of this shape (Cloudflare)
+	codeTooLarge       = 6008  // 413: the body is longer than 1 MiB
+	codeQuery          = 6009  // 400: a query parameter is wrong
+	codeNoRoute        = 7003  // 404: no such path (Cloudflare)
+	codeForbidden      = 9109  // 403: the token is not for this account (Cloudflare)
+	codeAuthentication = 10000 // 401: no token, or none that is valid (Cloudflare)
+	codeMethod         = 10405 // 405: the path has other methods; see Allow
+)
+
+// failure is a request's error with its place in the table. Every message is safe to show.
+type failure struct {
+	status int
+	errors []v4.Message
+	// retryAfter, in seconds, is sent as Retry-After when it is not 0.
+	retryAfter int
+}
+
+func (f *failure) Error() string { return f.errors[0].Message }
+
+func fail(status, code int, message string) *failure {
+	return &failure{status: status, errors: []v4.Message{{Code: code, Message: message}}}
+}
+
+func invalid(field, message string) error {
+	return &control.ValidationError{Faults: []control.Fault{{Field: field, Message: message}}}
+}
+
+// asFailure finds the place of an error in the table. It reports false for an error that has none, which is the server's fault:
+// its text is for the log only.
+func asFailure(err error, noun string) (*failure, bool) {
+	var (
+		known *failure
+		wrong *control.ValidationError
+	)
+	switch {
+	case errors.As(err, &known):
+		return known, true
+	case errors.As(err, &wrong):
+		f := &failure{status: http.StatusBadRequest}
+		for _, fault := range wrong.Faults {
+			message := fault.Message
+			if fault.Field != "" {
+				message = fault.Field + ": " + message
+			}
+			f.errors = append(f.errors, v4.Message{Code: codeInvalid, Message: message})
+		}
+		if len(f.errors) > 0 {
+			return f, true
+		}
+	case errors.Is(err, control.ErrNotFound):
+		return fail(http.StatusNotFound, codeNotFound, "no such "+noun), true
+	case errors.Is(err, control.ErrExists):
+		return fail(http.StatusConflict, codeExists, safeText(err)), true
+	case errors.Is(err, control.ErrConflict):
+		return fail(http.StatusConflict, codeConflict, "the "+noun+" was changed by somebody else at the same time; read it again and retry"), true
+	case errors.Is(err, control.ErrInUse):
+		return fail(http.StatusConflict, codeInUse, safeText(err)), true
+	case errors.Is(err, control.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
+		return &failure{status: http.StatusServiceUnavailable, retryAfter: 1,
+			errors: []v4.Message{{Code: codeUnavailable, Message: "the store does not answer; retry in a moment"}}}, true
+	}
+	return fail(http.StatusInternalServerError, codeInternal, "internal error; the server's log says more"), false
+}
+
+// safeText is the text of control's own errors on names: they hold names of nouns and no secrets.
+func safeText(err error) string { return err.Error() }
