@@ -30,26 +30,38 @@ type Outcome int
 
 // The outcomes. The zero value admits nobody.
 const (
-	Denied          Outcome = iota // known, and not authorised (403)
+	Denied          Outcome = iota // not authorised (403)
 	Unauthenticated                // cannot be authenticated (401)
 	Allowed
 )
+
+// String returns the outcome in lower case, as audit records hold it.
+func (o Outcome) String() string {
+	switch o {
+	case Allowed:
+		return "allowed"
+	case Unauthenticated:
+		return "unauthenticated"
+	}
+	return "denied"
+}
 
 // Reason says why, for audit records and for people who test a policy. It is
 // never shown to the peer: that would tell unknown from wrong.
 type Reason string
 
-// The reasons of a decision.
+// The reasons of a decision, each with the outcomes it comes with.
 const (
-	ReasonPolicy        Reason = "policy matched"               // Allowed or Denied, by PolicyID
-	ReasonNoCredentials Reason = "no credentials"               // Unauthenticated
-	ReasonUnknownToken  Reason = "unknown client id"            // Unauthenticated
-	ReasonWrongSecret   Reason = "wrong client secret"          // Unauthenticated
-	ReasonDisabled      Reason = "service token disabled"       // Unauthenticated
-	ReasonExpired       Reason = "service token expired"        // Unauthenticated
-	ReasonSecretExpired Reason = "client secret past its grace" // Unauthenticated
-	ReasonNoApplication Reason = "no application for hostname"  // Denied
-	ReasonNoPolicy      Reason = "no policy matched"            // Denied
+	ReasonPolicy        Reason = "policy matched"                   // Allowed or Denied, by PolicyID
+	ReasonNoCredentials Reason = "no credentials"                   // Unauthenticated
+	ReasonUnknownToken  Reason = "unknown client id"                // Unauthenticated
+	ReasonWrongSecret   Reason = "wrong client secret"              // Unauthenticated
+	ReasonDisabled      Reason = "service token disabled"           // Unauthenticated
+	ReasonExpired       Reason = "service token expired"            // Unauthenticated
+	ReasonSecretExpired Reason = "client secret past its grace"     // Unauthenticated
+	ReasonOtherAccount  Reason = "service token of another account" // Denied
+	ReasonNoApplication Reason = "no application for hostname"      // Denied
+	ReasonNoPolicy      Reason = "no policy matched"                // Denied
 )
 
 // Decision says who, which policy, and why. TokenID and ClientID are filled as
@@ -63,4 +75,85 @@ type Decision struct {
 	PolicyID      string
 	Rule          string // the Include rule that matched, as text
 	Reason        Reason
+}
+
+// Decide answers req. A request that presents credentials which cannot be
+// authenticated is admitted by a bypass policy alone; one that presents none is
+// admitted by whatever policy matches without a token.
+func Decide(dir Directory, req Request) Decision {
+	var d Decision
+	presented := req.ClientID != "" || req.ClientSecret != ""
+	token, known := dir.ServiceToken(req.ClientID)
+	if !known {
+		token = nil
+	}
+	failure := token.check(HashSecret(req.ClientSecret), req.Time)
+	if token != nil {
+		d.TokenID, d.ClientID = token.ID, token.ClientID
+	}
+	switch {
+	case !presented:
+		failure, token = ReasonNoCredentials, nil
+	case failure != "":
+		token = nil
+	}
+	refused := presented && failure != ""
+
+	app, ok := dir.Application(req.Hostname)
+	if !ok {
+		app = &Application{}
+	}
+	d.ApplicationID = app.ID
+	foreign := token != nil && ok && token.AccountID != app.AccountID
+	if foreign {
+		token = nil
+	}
+	if p, rule, matched := firstMatch(app.Policies, &req, token, refused); matched {
+		d.PolicyID, d.Rule, d.Reason = p.ID, rule.String(), ReasonPolicy
+		if p.Decision != Block {
+			d.Outcome = Allowed
+		}
+		return d
+	}
+	switch {
+	case failure != "":
+		d.Outcome, d.Reason = Unauthenticated, failure
+	case !ok:
+		d.Reason = ReasonNoApplication
+	case foreign:
+		d.Reason = ReasonOtherAccount
+	default:
+		d.Reason = ReasonNoPolicy
+	}
+	return d
+}
+
+// firstMatch evaluates bypass and non_identity policies from the top down, then
+// allow and block policies, and returns the first that matches. With
+// bypassOnly the others are passed over.
+func firstMatch(policies []Policy, req *Request, token *ServiceToken, bypassOnly bool) (*Policy, Rule, bool) {
+	for _, early := range []bool{true, false} {
+		for i := range policies {
+			p := &policies[i]
+			switch p.Decision {
+			case Bypass, NonIdentity:
+				if !early {
+					continue
+				}
+			case Allow, Block:
+				if early {
+					continue
+				}
+			default:
+				continue // not a decision that this version knows
+			}
+			if bypassOnly && p.Decision != Bypass {
+				continue
+			}
+			if rule, ok := p.matches(req, token); ok {
+				return p, rule, true
+			}
+		}
+	}
+	return nil, Rule{}, false
 }

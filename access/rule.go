@@ -1,5 +1,12 @@
 package access
 
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+)
+
 // Selector names what a rule looks at.
 type Selector string
 
@@ -15,9 +22,126 @@ const (
 
 // Rule is one condition of a policy. Its JSON has Cloudflare's shape, one
 // object named by the selector: {"ip":{"ip":"10.0.0.0/8"}}. A selector that is
-// not known is kept as it came, is refused by [Policy.Validate] and matches
-// nothing.
+// not known is kept by name, is refused by [Policy.Validate] and never matches.
 type Rule struct {
 	Selector Selector
 	Value    string
+}
+
+// errRuleShape is what every rule of another shape is answered with.
+var errRuleShape = errors.New(`a rule is an object with one selector, such as {"everyone":{}}`)
+
+// valueKey returns the name of the selector's inner field, "" when it has
+// none, and whether the selector is known.
+func (s Selector) valueKey() (key string, known bool) {
+	switch s {
+	case SelectServiceToken:
+		return "token_id", true
+	case SelectIP:
+		return "ip", true
+	case SelectCommonName:
+		return "common_name", true
+	case SelectAnyServiceToken, SelectEveryone, SelectCertificate:
+		return "", true
+	}
+	return "", false
+}
+
+// String returns the rule for people: the selector and its value.
+func (r Rule) String() string {
+	if r.Value == "" {
+		return string(r.Selector)
+	}
+	return string(r.Selector) + " " + r.Value
+}
+
+// MarshalJSON returns Cloudflare's shape.
+func (r Rule) MarshalJSON() ([]byte, error) {
+	inner := map[string]string{}
+	if key, _ := r.Selector.valueKey(); key != "" {
+		inner[key] = r.Value
+	}
+	return json.Marshal(map[Selector]map[string]string{r.Selector: inner})
+}
+
+// UnmarshalJSON reads Cloudflare's shape. Inner fields that the selector does
+// not have are refused: they might have narrowed what the rule means.
+func (r *Rule) UnmarshalJSON(b []byte) error {
+	var outer map[Selector]json.RawMessage
+	if err := json.Unmarshal(b, &outer); err != nil || len(outer) != 1 {
+		return errRuleShape
+	}
+	for selector, raw := range outer {
+		key, known := selector.valueKey()
+		if !known {
+			*r = Rule{Selector: selector}
+			return nil
+		}
+		var inner map[string]string
+		if err := json.Unmarshal(raw, &inner); err != nil {
+			return fmt.Errorf("selector %s: %w", selector, errRuleShape)
+		}
+		for name := range inner {
+			if name != key || key == "" {
+				return fmt.Errorf("selector %s has no field %q", selector, name)
+			}
+		}
+		*r = Rule{Selector: selector, Value: inner[key]}
+	}
+	return nil
+}
+
+// prefix parses the value of an IP rule.
+func (r Rule) prefix() (netip.Prefix, error) {
+	if addr, err := netip.ParseAddr(r.Value); err == nil {
+		addr = addr.Unmap()
+		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	}
+	return netip.ParsePrefix(r.Value)
+}
+
+// usable reports whether the rule can be evaluated at all.
+func (r Rule) usable() bool {
+	key, known := r.Selector.valueKey()
+	return known && (key == "") == (r.Value == "")
+}
+
+// matches evaluates the rule. token is the one that was authenticated, nil if
+// none was.
+func (r Rule) matches(req *Request, token *ServiceToken) bool {
+	if !r.usable() {
+		return false
+	}
+	switch r.Selector {
+	case SelectServiceToken:
+		return token != nil && token.ID == r.Value
+	case SelectAnyServiceToken:
+		return token != nil
+	case SelectIP:
+		p, err := r.prefix()
+		return err == nil && req.Remote.IsValid() && p.Contains(req.Remote.Unmap().WithZone(""))
+	case SelectEveryone:
+		return true
+	case SelectCertificate:
+		return req.Certificate
+	case SelectCommonName:
+		return req.Certificate && req.CommonName == r.Value
+	}
+	return false
+}
+
+func (r Rule) validate(f *Faults, field string) {
+	key, known := r.Selector.valueKey()
+	switch {
+	case !known:
+		f.Addf(field, "has the unknown selector %q", string(r.Selector))
+	case key != "" && r.Value == "":
+		f.Addf(field, "needs a value for %s.%s", r.Selector, key)
+	case key == "" && r.Value != "":
+		f.Addf(field, "must not have a value: %s takes none", r.Selector)
+	case r.Selector == SelectIP:
+		if _, err := r.prefix(); err != nil {
+			f.Addf(field, "is not an IP address or a range in CIDR form: %q", r.Value)
+		}
+	}
 }
