@@ -105,6 +105,27 @@ func (p *Process) PID() int { return p.cmd.Process.Pid }
 // Exited is closed when the process has ended.
 func (p *Process) Exited() <-chan struct{} { return p.done }
 
+// userHZ is the unit of times in /proc/PID/stat: a hundredth of a second on every Linux that Go
+// runs on (USER_HZ of asm-generic/param.h).
+const userHZ = 100
+
+// CPU is the processor time that the process has used, in user and in kernel mode.
+func (p *Process) CPU() (time.Duration, error) {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", p.PID()))
+	if err != nil {
+		return 0, err
+	}
+	// proc(5): after the name in brackets come state and on; utime and stime are fields 14 and 15
+	_, rest, _ := strings.Cut(string(b), ") ")
+	fields := strings.Fields(rest)
+	if len(fields) < 13 {
+		return 0, fmt.Errorf("%s: malformed /proc stat", p.Name)
+	}
+	user, err1 := strconv.ParseInt(fields[11], 10, 64)
+	system, err2 := strconv.ParseInt(fields[12], 10, 64)
+	return time.Duration(user+system) * time.Second / userHZ, errors.Join(err1, err2)
+}
+
 // Log returns what the process and those of the same name before it have written.
 func (p *Process) Log() string {
 	b, err := os.ReadFile(p.logPath)

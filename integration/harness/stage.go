@@ -28,6 +28,7 @@ type Stage struct {
 	processes  []*Process
 	namespaces []*Namespace
 	secrets    []secret
+	closers    []func() error
 	kept       bool
 }
 
@@ -104,9 +105,8 @@ func (s *Stage) Close() error {
 		return nil
 	}
 	s.mu.Lock()
-	processes := s.processes
-	namespaces := s.namespaces
-	s.processes, s.namespaces = nil, nil
+	processes, namespaces, closers := s.processes, s.namespaces, s.closers
+	s.processes, s.namespaces, s.closers = nil, nil, nil
 	s.mu.Unlock()
 	var errs []error
 	for i := len(processes) - 1; i >= 0; i-- {
@@ -118,7 +118,17 @@ func (s *Stage) Close() error {
 		ns.thread.end()
 	}
 	s.thread.end()
+	for _, f := range closers {
+		errs = append(errs, f())
+	}
 	return errors.Join(append(errs, os.RemoveAll(s.Dir))...)
+}
+
+// onClose registers what Close does once no process runs any more.
+func (s *Stage) onClose(f func() error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closers = append(s.closers, f)
 }
 
 // FreePort returns a port of the address that nothing listens on, neither TCP nor UDP. Another

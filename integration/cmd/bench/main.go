@@ -1,0 +1,65 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are the command line's.
+type options struct {
+	rounds  int
+	seconds int
+	clients []int
+	scale   int
+	sid     string // the root of a Debian sid tree with a newer PgBouncer, "" is none
+}
+
+func main() {
+	if err := run(); err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func run() (err error) {
+	o := options{}
+	clients := flag.String("clients", "1,16,64", "numbers of clients")
+	sid := flag.Bool("sid", false, "measure the PgBouncer of the Debian sid tree as well")
+	flag.IntVar(&o.rounds, "rounds", 3, "rounds of each workload")
+	flag.IntVar(&o.seconds, "seconds", 2, "length of a round")
+	flag.IntVar(&o.scale, "scale", 10, "size of pgbench's tables: 100,000 rows each")
+	flag.Parse()
+	for field := range strings.SplitSeq(*clients, ",") {
+		n, err := strconv.Atoi(field)
+		if err != nil || n < 1 {
+			return fmt.Errorf("-clients: %q is no number of clients", field)
+		}
+		o.clients = append(o.clients, n)
+	}
+	if o.rounds < 1 || o.seconds < 1 || o.scale < 1 {
+		return errors.New("-rounds, -seconds and -scale are at least 1")
+	}
+	if *sid {
+		if o.sid = os.Getenv("SLUICE_SID"); o.sid == "" {
+			o.sid = "/var/cache/sluice/sid"
+		}
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, time.Hour)
+	defer cancel()
+	l, err := newLab(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, l.stage.Close()) }()
+	return l.measure(ctx)
+}
