@@ -23,7 +23,7 @@ func newWorld(t *testing.T) *world {
 		if t.Failed() {
 			t.Log(stage.Logs())
 		}
-		if err := stage.CheckSecrets(); err != nil {
+		if err := stage.CheckLogs(); err != nil {
 			t.Error(err)
 		}
 		if err := stage.Close(); err != nil {

@@ -66,18 +66,18 @@ func TestCloseEndsWhatWasStartedAndLeavesNothing(t *testing.T) {
 	}
 }
 
-func TestCheckSecretsReadsLogsAndArguments(t *testing.T) {
+func TestCheckLogsReadsLogsAndArguments(t *testing.T) {
 	s := newStage(t)
 	p, err := s.Start(Command{Name: "leak", Path: "/bin/echo", Args: []string{"password hunter22"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	<-p.Exited()
-	if err := s.CheckSecrets(); err != nil {
+	if err := s.CheckLogs(); err != nil {
 		t.Fatal(err)
 	}
 	s.Secret("origin password", "hunter22")
-	err = s.CheckSecrets()
+	err = s.CheckLogs()
 	if err == nil {
 		t.Fatal("a secret in a log and an argument was not found")
 	}

@@ -14,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 )
@@ -190,7 +189,7 @@ func (p *Postgres) settings() map[string]string {
 func (p *Postgres) Start(ctx context.Context) error {
 	var err error
 	p.proc, err = p.stage.Start(Command{Name: "postgres", Path: filepath.Join(p.bin, "postgres"), Args: []string{"-D", p.data},
-		User: p.user, Namespace: p.config.Namespace})
+		User: p.user, Namespace: p.config.Namespace, Stop: syscall.SIGINT})
 	if err != nil {
 		return err
 	}
@@ -273,7 +272,7 @@ func (p *Postgres) Connections() int {
 }
 
 // Stop ends the server in order, telling its clients.
-func (p *Postgres) Stop() error { return p.proc.stop(syscall.SIGINT, 20*time.Second) }
+func (p *Postgres) Stop() error { return p.proc.Stop(stopGrace) }
 
 // Kill ends the server and its backends with SIGKILL: clients see their sockets close.
 func (p *Postgres) Kill() { p.proc.Kill() }

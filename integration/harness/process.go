@@ -25,6 +25,8 @@ type Command struct {
 	Env       []string   // in addition to PATH, HOME and LANG; later entries win
 	User      *Account   // nil is the user who runs the tests
 	Namespace *Namespace // nil is the machine's own network
+	Stop      os.Signal  // asks it to end, nil is SIGTERM
+	Stdout    string     // a file for its standard output alone, "" is the log
 }
 
 // Process is a process that a stage started. Its methods may be called concurrently.
@@ -33,6 +35,7 @@ type Process struct {
 
 	args    []string
 	logPath string
+	ask     os.Signal
 	cmd     *exec.Cmd
 	done    chan struct{} // closed when the process has ended and was waited for
 	err     error         // how it ended; read after done
@@ -66,11 +69,22 @@ func (s *Stage) Start(c Command) (*Process, error) {
 		return nil, err
 	}
 	defer log.Close()
-	p := &Process{Name: c.Name, args: c.Args, logPath: logPath, done: make(chan struct{})}
+	p := &Process{Name: c.Name, args: c.Args, logPath: logPath, ask: c.Stop, done: make(chan struct{})}
+	if p.ask == nil {
+		p.ask = syscall.SIGTERM
+	}
 	p.cmd = exec.Command(c.Path, c.Args...)
 	p.cmd.Env = s.environ(c.Env)
 	p.cmd.Dir = s.Dir
 	p.cmd.Stdout, p.cmd.Stderr = log, log
+	if c.Stdout != "" {
+		out, err := os.OpenFile(c.Stdout, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		defer out.Close()
+		p.cmd.Stdout = out
+	}
 	// A group of its own: Ctrl-C at a terminal reaches this process, which then ends the others in order.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if !s.kept {
@@ -158,11 +172,7 @@ func (p *Process) Signal(sig os.Signal) error {
 // Stop asks the process to end and returns when it has. After grace it is killed, and that is
 // an error.
 func (p *Process) Stop(grace time.Duration) error {
-	return p.stop(syscall.SIGTERM, grace)
-}
-
-func (p *Process) stop(sig os.Signal, grace time.Duration) error {
-	if err := p.Signal(sig); err != nil {
+	if err := p.Signal(p.ask); err != nil {
 		return err
 	}
 	select {
@@ -170,7 +180,7 @@ func (p *Process) stop(sig os.Signal, grace time.Duration) error {
 		return nil
 	case <-time.After(grace):
 		p.Kill()
-		return fmt.Errorf("%s did not end within %v of %v", p.Name, grace, sig)
+		return fmt.Errorf("%s did not end within %v of %v", p.Name, grace, p.ask)
 	}
 }
 

@@ -53,7 +53,7 @@ func (s *Stage) Path(elem ...string) string {
 	return filepath.Join(append([]string{s.Dir}, elem...)...)
 }
 
-// Secret registers a value that CheckSecrets must not find in a log or an argument list.
+// Secret registers a value that CheckLogs must not find in a log or an argument list.
 func (s *Stage) Secret(what, value string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -62,9 +62,10 @@ func (s *Stage) Secret(what, value string) {
 	}
 }
 
-// CheckSecrets looks for every registered secret in the logs and the arguments of all processes
-// that were started on the stage, and reports what it finds without repeating it.
-func (s *Stage) CheckSecrets() error {
+// CheckLogs looks for every registered secret in the logs and the arguments of all processes
+// that were started on the stage, and for data races and panics in their logs. It reports what
+// it finds without repeating a secret.
+func (s *Stage) CheckLogs() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
@@ -76,6 +77,11 @@ func (s *Stage) CheckSecrets() error {
 			}
 			if strings.Contains(args, sec.value) {
 				errs = append(errs, fmt.Errorf("the arguments of %s have the %s", p.Name, sec.what))
+			}
+		}
+		for _, sign := range []string{"WARNING: DATA RACE", "\npanic: ", "\nfatal error: "} {
+			if i := strings.Index(log, sign); i >= 0 {
+				errs = append(errs, fmt.Errorf("the log of %s: %s", p.Name, log[i:min(len(log), i+8<<10)]))
 			}
 		}
 	}
