@@ -1,9 +1,96 @@
 package stream
 
-import "net"
+import (
+	"errors"
+	"io"
+	"net"
+	"sync/atomic"
+	"syscall"
+)
 
-// TCP returns c as a Conn, and owns it.
-func TCP(c *net.TCPConn) Conn { return nil }
+// TCP returns c as a Conn, and owns it. Reset sends an RST, which carries no code: the peer reads CodeAborted.
+func TCP(c *net.TCPConn) Conn {
+	return newSocket(c, c.CloseWrite, func() error {
+		// A linger of 0 turns the close into an RST. It fails only on a socket that is closed already.
+		_ = c.SetLinger(0)
+		return c.Close()
+	})
+}
 
-// Unix returns c as a Conn, and owns it.
-func Unix(c *net.UnixConn) Conn { return nil }
+// Unix returns c as a Conn, and owns it. Unix sockets know no RST: after Reset the peer's writes fail, and its reads fail only if
+// it had sent what this side had not read.
+func Unix(c *net.UnixConn) Conn {
+	return newSocket(c, c.CloseWrite, c.Close)
+}
+
+// socket is a TCP or unix socket. It hides ReadFrom and WriteTo: their splice holds a pipe, two more descriptors, for each
+// direction for as long as a copy runs.
+type socket struct {
+	net.Conn
+	closeWrite func() error
+	abort      func() error
+	wait       waiter
+	code       atomic.Uint32 // of the local Reset; 0: none
+}
+
+func newSocket(c net.Conn, closeWrite, abort func() error) *socket {
+	s := &socket{Conn: c, closeWrite: closeWrite, abort: abort}
+	s.wait.init(c)
+	return s
+}
+
+func (s *socket) Read(p []byte) (int, error) {
+	n, err := s.Conn.Read(p)
+	if err != nil && err != io.EOF {
+		err = s.explain(err)
+	}
+	return n, err
+}
+
+func (s *socket) Write(p []byte) (int, error) {
+	n, err := s.Conn.Write(p)
+	if err != nil {
+		err = s.explain(err)
+	}
+	return n, err
+}
+
+func (s *socket) WaitRead() error {
+	if err := s.wait.read(); err != nil {
+		return s.explain(err)
+	}
+	return nil
+}
+
+func (s *socket) CloseWrite() error {
+	err := s.closeWrite()
+	switch {
+	case err == nil, errors.Is(err, syscall.ENOTCONN):
+		// Not connected any more: the peer has reset the socket, which the reader learns. No byte is lost by this call.
+		return nil
+	}
+	return s.explain(err)
+}
+
+func (s *socket) Reset(code Code) error {
+	if !s.code.CompareAndSwap(0, uint32(code)) {
+		return nil
+	}
+	if err := s.abort(); err != nil && !errors.Is(err, net.ErrClosed) {
+		return err
+	}
+	return nil
+}
+
+// explain turns what the system says about an aborted socket into a ResetError.
+func (s *socket) explain(err error) error {
+	switch {
+	case errors.Is(err, net.ErrClosed):
+		if code := s.code.Load(); code != 0 {
+			return &ResetError{Code: Code(code)}
+		}
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return &ResetError{Code: CodeAborted, Remote: true}
+	}
+	return err
+}

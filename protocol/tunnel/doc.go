@@ -8,5 +8,3 @@
 // The relay is the Server. A [Session] is the same on both sides: Open makes a stream, Accept answers one. Opening costs one round
 // trip. PROTOCOL.md describes the wire, byte by byte.
 package tunnel
-
-

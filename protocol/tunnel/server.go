@@ -3,17 +3,25 @@ package tunnel
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
+	"sync"
 	"time"
 
+	"github.com/quic-go/quic-go"
+
+	"github.com/sluicedb/sluice/protocol/stream"
 	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
 )
 
 // Protocol is the ALPN of QUIC sessions and the sub-protocol of WebSocket sessions.
 const Protocol = "sluice/1"
+
+// defaultHandshakes is how many peers may be unauthenticated at once: with 10 ms of handshake on each, 25,000 arrive a second,
+// and at maxUnauthenticated each they hold 32 MiB.
+const defaultHandshakes = 256
 
 // A Peer is where a Hello came from.
 type Peer struct {
@@ -21,17 +29,18 @@ type Peer struct {
 	Remote  netip.AddrPort
 }
 
-// A Server is the relay's side. Its fields must not change while it serves; its methods may be called concurrently.
+// A Server is the relay's side. Its fields must not change while it serves, and it must not be copied; its methods may be called
+// concurrently.
 type Server struct {
 	// TLS has the relay's certificate. It is used for QUIC; on the WebSocket path the HTTP server has its own.
 	TLS *tls.Config
 
 	// Authenticate decides on a Hello. It returns a *Refusal to refuse; any other error is logged and refused as internal. Its
-	// context ends with the handshake's time.
+	// context ends with the handshake's time. It is required.
 	Authenticate func(context.Context, Peer, *tunnelpb.Hello) (*tunnelpb.Welcome, error)
 
-	// Handle runs for the session's life. When it returns the session is closed; when the session or the Server's context ends,
-	// its context is done.
+	// Handle runs for the session's life. When it returns the session is closed; when the session or the serving context ends,
+	// its context is done. It is required.
 	Handle func(context.Context, *Session)
 
 	// HandshakeTimeout bounds the time from a connection's first byte to its Welcome; 5 seconds unless set.
@@ -45,12 +54,227 @@ type Server struct {
 	StatelessResetKey *[32]byte
 
 	Limits Limits       // what each peer may ask of this side
-	Logger *slog.Logger // slog.Default unless set
+	Logger *slog.Logger // discards unless set
+
+	once  sync.Once
+	slots chan struct{} // one for each peer that has not been welcomed
 }
 
-// ServeQUIC serves sessions on pc until ctx ends, and returns when all of them have ended. It closes pc.
-func (s *Server) ServeQUIC(ctx context.Context, pc net.PacketConn) error { return nil }
+func (s *Server) logger() *slog.Logger {
+	if s.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return s.Logger
+}
 
-// ServeWebSocket serves one session, and returns when it has ended. The relay's mux calls it for requests whose
-// Sec-WebSocket-Protocol names Protocol; the session ends with the request's context.
-func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {}
+func (s *Server) handshakeTimeout() time.Duration {
+	if s.HandshakeTimeout <= 0 {
+		return handshakeTimeout
+	}
+	return s.HandshakeTimeout
+}
+
+// admission is the place of one peer that has not been welcomed.
+type admission struct {
+	once  sync.Once
+	slots chan struct{}
+}
+
+var errBusy = errors.New("too many handshakes are under way")
+
+// admit takes a place, or returns nil when there is none.
+func (s *Server) admit() *admission {
+	s.once.Do(func() {
+		n := s.MaxHandshakes
+		if n <= 0 {
+			n = defaultHandshakes
+		}
+		s.slots = make(chan struct{}, n)
+	})
+	select {
+	case s.slots <- struct{}{}:
+		return &admission{slots: s.slots}
+	default:
+		return nil
+	}
+}
+
+// busy reports that half of the places are taken: strangers must then prove their address.
+func (s *Server) busy() bool { return len(s.slots) > cap(s.slots)/2 }
+
+func (a *admission) release() { a.once.Do(func() { <-a.slots }) }
+
+// authenticate turns Authenticate's answer into a Welcome or a Refusal.
+func (s *Server) authenticate(ctx context.Context, peer Peer, hello *tunnelpb.Hello) (*tunnelpb.Welcome, *Refusal) {
+	welcome, err := s.Authenticate(ctx, peer, hello)
+	var refusal *Refusal
+	switch {
+	case errors.As(err, &refusal):
+		return nil, refusal
+	case err != nil:
+		s.logger().Error("authentication broke", "remote", peer.Remote, "err", err)
+		return nil, &Refusal{Code: tunnelpb.Code_INTERNAL, Message: "the relay cannot check credentials now", RetryAfter: time.Second}
+	case welcome == nil:
+		welcome = &tunnelpb.Welcome{}
+	}
+	return welcome, nil
+}
+
+// session is what both carriers of a Server fill alike.
+func (s *Server) session(peer Peer, hello *tunnelpb.Hello, welcome *tunnelpb.Welcome) *Session {
+	return &Session{
+		carrier: peer.Carrier, remote: peer.Remote,
+		hello: hello, welcome: welcome,
+		limits: s.Limits.withDefaults(), log: s.logger(),
+		out: newOutbox(),
+	}
+}
+
+// handle runs Handle for a session's life.
+func (s *Server) handle(ctx context.Context, sess *Session) {
+	hctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(sess.ctx, cancel)
+	s.Handle(hctx, sess)
+	stop()
+	cancel()
+	if ctx.Err() != nil {
+		_ = sess.Close(stream.CodeDraining, "the relay is shutting down")
+	} else {
+		_ = sess.Close(stream.CodeClosed, "the session is over")
+	}
+	sess.wait()
+}
+
+// admissionKey finds the admission in a QUIC connection's context.
+type admissionKey struct{}
+
+// ServeQUIC serves sessions on pc until ctx ends, and returns when all of them have ended. It closes pc.
+func (s *Server) ServeQUIC(ctx context.Context, pc net.PacketConn) error {
+	conf := &tls.Config{}
+	if s.TLS != nil {
+		conf = s.TLS.Clone()
+	}
+	conf.NextProtos = []string{Protocol}
+	conf.MinVersion = tls.VersionTLS13
+
+	tr := &quic.Transport{
+		Conn:                pc,
+		ConnContext:         s.admitQUIC,
+		VerifySourceAddress: func(net.Addr) bool { return s.busy() },
+	}
+	if s.StatelessResetKey != nil {
+		key := quic.StatelessResetKey(*s.StatelessResetKey)
+		tr.StatelessResetKey = &key
+	}
+	qc := quicConfig(s.Limits.withDefaults())
+	qc.HandshakeIdleTimeout = s.handshakeTimeout()
+	ln, err := tr.Listen(conf, qc)
+	if err != nil {
+		return errors.Join(err, pc.Close())
+	}
+	var conns sync.WaitGroup
+	for {
+		conn, aerr := ln.Accept(ctx)
+		if aerr != nil {
+			err = aerr
+			break
+		}
+		conns.Go(func() { s.serveQUICConn(ctx, conn) })
+	}
+	if ctx.Err() != nil {
+		err = nil // it ended as it was told to
+	}
+	return errors.Join(err, s.stopQUIC(ln, &conns, tr, pc))
+}
+
+func (s *Server) stopQUIC(ln *quic.Listener, conns *sync.WaitGroup, tr *quic.Transport, pc net.PacketConn) error {
+	err := ln.Close()
+	conns.Wait()
+	return errors.Join(err, tr.Close(), pc.Close())
+}
+
+// admitQUIC takes a place for a connection from its first packet on.
+func (s *Server) admitQUIC(ctx context.Context, _ *quic.ClientInfo) (context.Context, error) {
+	a := s.admit()
+	if a == nil {
+		return nil, errBusy
+	}
+	context.AfterFunc(ctx, a.release)
+	return context.WithValue(ctx, admissionKey{}, a), nil
+}
+
+// serveQUICConn serves one connection, from its TLS handshake's end to its own.
+func (s *Server) serveQUICConn(ctx context.Context, conn *quic.Conn) {
+	link := &quicLink{conn: conn}
+	peer := Peer{Carrier: CarrierQUIC, Remote: addrPort(conn.RemoteAddr())}
+	hctx, cancel := context.WithTimeout(ctx, s.handshakeTimeout())
+	defer cancel()
+
+	var watch sync.WaitGroup
+	watch.Go(func() { capUnauthenticated(hctx, conn) })
+	control, sess, err := s.welcomeQUIC(hctx, link, peer)
+	cancel()
+	watch.Wait()
+	if err != nil {
+		s.logger().Debug("session not established", "remote", peer.Remote, "carrier", peer.Carrier, "err", err)
+		link.close(stream.CodeTimeout, "no session was established")
+		return
+	}
+	if a, ok := conn.Context().Value(admissionKey{}).(*admission); ok {
+		a.release()
+	}
+	s.handle(ctx, newSession(sess, control))
+}
+
+func (s *Server) welcomeQUIC(ctx context.Context, link *quicLink, peer Peer) (*quic.Stream, *Session, error) {
+	control, err := link.conn.AcceptStream(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	stop := context.AfterFunc(ctx, func() { _ = control.SetDeadline(past) })
+	defer stop()
+	hello, err := hearHello(control)
+	if err != nil {
+		return nil, nil, err
+	}
+	welcome, refusal := s.authenticate(ctx, peer, hello)
+	if err := answerHello(control, welcome, refusal); err != nil {
+		return nil, nil, err
+	}
+	if refusal != nil {
+		// Closing now would drop the answer. The peer closes when it has read it.
+		_ = control.Close()
+		select {
+		case <-link.closed():
+		case <-time.After(closeTimeout):
+		}
+		return nil, nil, refusal
+	}
+	if !stop() {
+		return nil, nil, ctx.Err()
+	}
+	sess := s.session(peer, hello, welcome)
+	sess.link = link
+	return control, sess, nil
+}
+
+// capUnauthenticated closes a connection that sends more than a handshake takes. QUIC's windows are the same before and after
+// the Welcome, so that they do not do it.
+func capUnauthenticated(ctx context.Context, conn *quic.Conn) {
+	// 10 ms at 1 Gbit/s are 1.2 MB, which is what all strangers together can send beyond the cap.
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-conn.Context().Done():
+			return
+		case <-tick.C:
+			if conn.ConnectionStats().BytesReceived > maxUnauthenticated {
+				_ = conn.CloseWithError(quic.ApplicationErrorCode(stream.CodeLimited), "too much was sent before the welcome")
+				return
+			}
+		}
+	}
+}

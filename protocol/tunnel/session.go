@@ -1,79 +1,229 @@
 package tunnel
 
 import (
+	"bufio"
 	"context"
+	"errors"
+	"io"
+	"log/slog"
 	"net/netip"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sluicedb/sluice/protocol/stream"
 	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
 )
 
+var errSilent = errors.New("the peer is silent")
+
 // A Session is an authenticated link between a relay and a peer, and is the same on both sides. Its methods may be called
 // concurrently.
-type Session struct{}
+type Session struct {
+	link    link
+	carrier Carrier
+	remote  netip.AddrPort
+	hello   *tunnelpb.Hello
+	welcome *tunnelpb.Welcome
+	limits  Limits
+	log     *slog.Logger
+	out     *outbox
+
+	configure func(context.Context, *tunnelpb.Configure) *tunnelpb.Configured
+	goAway    func(*tunnelpb.GoAway)
+	events    chan *tunnelpb.Frame // for the two functions above
+
+	ctx      context.Context // the session's life, which no caller's context has
+	cancel   context.CancelFunc
+	incoming chan *Incoming
+	ours     atomic.Int64 // streams that this side opened, from the request on
+	theirs   atomic.Int64 // streams that the peer opened, from the header on
+	work     sync.WaitGroup
+
+	mu      sync.Mutex
+	callID  uint64
+	pending map[uint64]chan *tunnelpb.Configured
+}
+
+// newSession starts a session on a link whose handshake is done. control is the control stream.
+func newSession(s *Session, control io.ReadWriter) *Session {
+	s.ctx, s.cancel = context.WithCancel(context.Background())
+	s.incoming = make(chan *Incoming)
+	s.pending = make(map[uint64]chan *tunnelpb.Configured)
+	// A few messages may wait while one is worked on; a relay sends the next Configure after the answer to the last.
+	s.events = make(chan *tunnelpb.Frame, 8)
+
+	s.work.Go(func() { s.writeControl(control) })
+	s.work.Go(func() { s.readControl(control) })
+	s.work.Go(s.handleEvents)
+	s.work.Go(s.acceptStreams)
+	return s
+}
 
 // Hello returns what the dialling peer said. It must not be changed.
-func (s *Session) Hello() *tunnelpb.Hello { return nil }
+func (s *Session) Hello() *tunnelpb.Hello { return s.hello }
 
 // Welcome returns what the relay answered. It must not be changed.
-func (s *Session) Welcome() *tunnelpb.Welcome { return nil }
+func (s *Session) Welcome() *tunnelpb.Welcome { return s.welcome }
 
 // Carrier returns what the session runs over.
-func (s *Session) Carrier() Carrier { return 0 }
+func (s *Session) Carrier() Carrier { return s.carrier }
 
-// RemoteAddr returns the peer's address.
-func (s *Session) RemoteAddr() netip.AddrPort { return netip.AddrPort{} }
+// RemoteAddr returns the peer's address, or that of the HTTP proxy on the way to it.
+func (s *Session) RemoteAddr() netip.AddrPort { return s.remote }
 
 // Done returns a channel that is closed when the session has ended.
-func (s *Session) Done() <-chan struct{} { return nil }
+func (s *Session) Done() <-chan struct{} { return s.link.closed() }
 
 // Err returns nil until Done is closed, and then a *SessionError.
-func (s *Session) Err() error { return nil }
+func (s *Session) Err() error {
+	select {
+	case <-s.link.closed():
+		return s.link.err()
+	default:
+		return nil
+	}
+}
 
-// Streams returns how many streams are open, in both directions of opening.
-func (s *Session) Streams() int { return 0 }
+// Streams returns how many streams are open or being opened, by either side. Probes count while they last.
+func (s *Session) Streams() int { return int(s.ours.Load() + s.theirs.Load()) }
 
 // Close ends the session and resets its streams. The peer sees code and reason, which must be safe to show. It waits at most a
-// second for the peer. Later calls do nothing.
-func (s *Session) Close(code stream.Code, reason string) error { return nil }
+// second for the peer. Later calls do nothing. It may be called from Dialer.Configure and Dialer.GoAway.
+func (s *Session) Close(code stream.Code, reason string) error {
+	s.link.close(code, reason)
+	s.cancel()
+	return nil
+}
 
-// Open asks the peer for a stream and waits for its answer: one round trip. It returns a *Refusal when the peer said no, a
-// *SessionError when the session has ended, and ctx's error; in each case no byte of early data has reached an origin through
-// this call's result, and the stream is gone. Open fills DeadlineMs from ctx when it is zero.
-func (s *Session) Open(ctx context.Context, open *tunnelpb.Open) (*Stream, error) { return nil, nil }
+// wait returns when everything that the session started has ended.
+func (s *Session) wait() { s.work.Wait() }
 
-// Accept waits for the peer's next Open. It returns a *SessionError when the session has ended.
-func (s *Session) Accept(ctx context.Context) (*Incoming, error) { return nil, nil }
+// writeControl owns writing on the control stream.
+func (s *Session) writeControl(w io.Writer) {
+	if err := s.out.run(w, s.link.closed()); err != nil {
+		s.link.close(stream.CodeInternal, "the control stream broke")
+	}
+}
 
-// Configure sends rules to a connector and waits for its answer.
+// readControl owns reading from the control stream, and ends the session when it ends.
+func (s *Session) readControl(r io.Reader) {
+	defer s.cancel()
+	br := bufio.NewReaderSize(r, 1<<10) // frames are small; a Configure may be larger and is allocated then
+	for {
+		f := new(tunnelpb.Frame)
+		if err := readMessage(br, f, maxFrame); err != nil {
+			s.log.Debug("control stream ended", "err", err)
+			s.link.close(stream.CodeProtocol, "the control stream ended")
+			return
+		}
+		s.handleFrame(f)
+	}
+}
+
+func (s *Session) handleFrame(f *tunnelpb.Frame) {
+	switch k := f.GetKind().(type) {
+	case *tunnelpb.Frame_Configure:
+		select {
+		case s.events <- f:
+		default:
+			s.answerConfigure(f.GetId(), &tunnelpb.Configured{Error: "busy with an earlier configuration"})
+		}
+	case *tunnelpb.Frame_GoAway:
+		select {
+		case s.events <- f:
+		default: // it was told already
+		}
+	case *tunnelpb.Frame_Configured:
+		s.mu.Lock()
+		answer := s.pending[f.GetId()]
+		delete(s.pending, f.GetId())
+		s.mu.Unlock()
+		if answer != nil {
+			answer <- k.Configured
+		}
+	default:
+		// The link's own, or of a newer version: the link skips those.
+		s.link.control(f)
+	}
+}
+
+// handleEvents calls the functions of the Dialer, one at a time.
+func (s *Session) handleEvents() {
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case f := <-s.events:
+			switch k := f.GetKind().(type) {
+			case *tunnelpb.Frame_Configure:
+				answer := &tunnelpb.Configured{Error: "this peer takes no configuration"}
+				if s.configure != nil {
+					answer = s.configure(s.ctx, k.Configure)
+				}
+				s.answerConfigure(f.GetId(), answer)
+			case *tunnelpb.Frame_GoAway:
+				if s.goAway != nil {
+					s.goAway(k.GoAway)
+				}
+			}
+		}
+	}
+}
+
+func (s *Session) answerConfigure(id uint64, answer *tunnelpb.Configured) {
+	s.out.put(outgoing{frame: &tunnelpb.Frame{Id: id, Kind: &tunnelpb.Frame_Configured{Configured: answer}}})
+}
+
+// Configure sends rules to a connector and waits for its answer, at most 15 seconds. A configuration that the connector did not
+// take is not an error of Configure's: the answer says so.
 func (s *Session) Configure(ctx context.Context, c *tunnelpb.Configure) (*tunnelpb.Configured, error) {
-	return nil, nil
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	answer := make(chan *tunnelpb.Configured, 1)
+	s.mu.Lock()
+	s.callID++
+	id := s.callID
+	s.pending[id] = answer
+	s.mu.Unlock()
+	defer func() {
+		s.mu.Lock()
+		delete(s.pending, id)
+		s.mu.Unlock()
+	}()
+
+	s.out.put(outgoing{frame: &tunnelpb.Frame{Id: id, Kind: &tunnelpb.Frame_Configure{Configure: c}}})
+	select {
+	case a := <-answer:
+		return a, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-s.link.closed():
+		return nil, s.link.err()
+	}
+}
+
+// SendGoAway asks the peer to move to another session. Streams go on, and so do Opens: refusing them is the caller's.
+func (s *Session) SendGoAway(ctx context.Context, g *tunnelpb.GoAway) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	select {
+	case <-s.link.closed():
+		return s.link.err()
+	default:
+	}
+	s.out.put(outgoing{frame: &tunnelpb.Frame{Kind: &tunnelpb.Frame_GoAway{GoAway: g}}})
+	return nil
 }
 
 // Probe measures a round trip through the peer's stream path: a stream is opened, answered by the peer's package, and closed.
-func (s *Session) Probe(ctx context.Context) (time.Duration, error) { return 0, nil }
-
-// SendGoAway asks the peer to move to another session. Streams go on.
-func (s *Session) SendGoAway(ctx context.Context, g *tunnelpb.GoAway) error { return nil }
-
-// An Incoming is an Open that waits for an answer. It must be answered once, by Accept or Refuse; one that is not is refused
-// when its deadline passes.
-type Incoming struct {
-	// Request is what the peer asked for. Request.EarlyData are the stream's first bytes: the Stream does not return them again.
-	Request *tunnelpb.Open
-}
-
-// Context is done when the opener has given up, the request's deadline has passed, or the session has ended.
-func (in *Incoming) Context() context.Context { return nil }
-
-// Accept answers yes. The caller ends the stream.
-func (in *Incoming) Accept() (*Stream, error) { return nil, nil }
-
-// Refuse answers no.
-func (in *Incoming) Refuse(r *Refusal) error { return nil }
-
-// A Stream is one duplex flow of a Session. It implements stream.Conn.
-type Stream struct {
-	stream.Conn
+func (s *Session) Probe(ctx context.Context) (time.Duration, error) {
+	start := time.Now()
+	st, err := s.request(ctx, &tunnelpb.Header{Kind: &tunnelpb.Header_Probe{Probe: &tunnelpb.Probe{}}})
+	if err != nil {
+		return 0, err
+	}
+	took := time.Since(start)
+	return took, st.Close()
 }

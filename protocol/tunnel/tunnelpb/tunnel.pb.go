@@ -153,6 +153,55 @@ func (Role) EnumDescriptor() ([]byte, []int) {
 	return file_tunnel_proto_rawDescGZIP(), []int{1}
 }
 
+type Reset_Kind int32
+
+const (
+	Reset_ABORT Reset_Kind = 0 // both directions are dead; answered by one DONE
+	Reset_STOP  Reset_Kind = 1 // I read no more: stop sending; what I sent stays valid
+	Reset_DONE  Reset_Kind = 2 // answers ABORT: it is known here, so that a FIN can no longer be taken for a clean end
+)
+
+// Enum value maps for Reset_Kind.
+var (
+	Reset_Kind_name = map[int32]string{
+		0: "ABORT",
+		1: "STOP",
+		2: "DONE",
+	}
+	Reset_Kind_value = map[string]int32{
+		"ABORT": 0,
+		"STOP":  1,
+		"DONE":  2,
+	}
+)
+
+func (x Reset_Kind) Enum() *Reset_Kind {
+	p := new(Reset_Kind)
+	*p = x
+	return p
+}
+
+func (x Reset_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Reset_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_tunnel_proto_enumTypes[2].Descriptor()
+}
+
+func (Reset_Kind) Type() protoreflect.EnumType {
+	return &file_tunnel_proto_enumTypes[2]
+}
+
+func (x Reset_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Reset_Kind.Descriptor instead.
+func (Reset_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_tunnel_proto_rawDescGZIP(), []int{13, 0}
+}
+
 // Frame is every message of the control stream. A frame whose kind is unknown is skipped.
 type Frame struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -165,7 +214,8 @@ type Frame struct {
 	//	*Frame_Configure
 	//	*Frame_Configured
 	//	*Frame_GoAway
-	//	*Frame_Reset_
+	//	*Frame_ResetStream
+	//	*Frame_Close
 	Kind          isFrame_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -269,10 +319,19 @@ func (x *Frame) GetGoAway() *GoAway {
 	return nil
 }
 
-func (x *Frame) GetReset_() *Reset {
+func (x *Frame) GetResetStream() *Reset {
 	if x != nil {
-		if x, ok := x.Kind.(*Frame_Reset_); ok {
-			return x.Reset_
+		if x, ok := x.Kind.(*Frame_ResetStream); ok {
+			return x.ResetStream
+		}
+	}
+	return nil
+}
+
+func (x *Frame) GetClose() *Close {
+	if x != nil {
+		if x, ok := x.Kind.(*Frame_Close); ok {
+			return x.Close
 		}
 	}
 	return nil
@@ -306,8 +365,12 @@ type Frame_GoAway struct {
 	GoAway *GoAway `protobuf:"bytes,7,opt,name=go_away,json=goAway,proto3,oneof"`
 }
 
-type Frame_Reset_ struct {
-	Reset_ *Reset `protobuf:"bytes,8,opt,name=reset,proto3,oneof"`
+type Frame_ResetStream struct {
+	ResetStream *Reset `protobuf:"bytes,8,opt,name=reset_stream,json=resetStream,proto3,oneof"`
+}
+
+type Frame_Close struct {
+	Close *Close `protobuf:"bytes,9,opt,name=close,proto3,oneof"`
 }
 
 func (*Frame_Hello) isFrame_Kind() {}
@@ -322,7 +385,9 @@ func (*Frame_Configured) isFrame_Kind() {}
 
 func (*Frame_GoAway) isFrame_Kind() {}
 
-func (*Frame_Reset_) isFrame_Kind() {}
+func (*Frame_ResetStream) isFrame_Kind() {}
+
+func (*Frame_Close) isFrame_Kind() {}
 
 // Hello is the first frame from the dialling peer.
 type Hello struct {
@@ -1124,12 +1189,12 @@ func (x *GoAway) GetMessage() string {
 	return ""
 }
 
-// Reset aborts a yamux stream. QUIC has its own.
+// Reset ends a stream of a WebSocket session other than by FIN; yamux has no reset that carries a code. QUIC has its own.
 type Reset struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Stream        uint64                 `protobuf:"varint,1,opt,name=stream,proto3" json:"stream,omitempty"` // yamux's stream id
 	Code          uint32                 `protobuf:"varint,2,opt,name=code,proto3" json:"code,omitempty"`     // stream.Code
-	Stop          bool                   `protobuf:"varint,3,opt,name=stop,proto3" json:"stop,omitempty"`     // only: stop sending to me; what I sent before stays valid
+	Kind          Reset_Kind             `protobuf:"varint,3,opt,name=kind,proto3,enum=sluice.tunnel.v1.Reset_Kind" json:"kind,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1178,18 +1243,71 @@ func (x *Reset) GetCode() uint32 {
 	return 0
 }
 
-func (x *Reset) GetStop() bool {
+func (x *Reset) GetKind() Reset_Kind {
 	if x != nil {
-		return x.Stop
+		return x.Kind
 	}
-	return false
+	return Reset_ABORT
+}
+
+// Close ends a WebSocket session; the receiver closes the connection. QUIC has CONNECTION_CLOSE.
+type Close struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          uint32                 `protobuf:"varint,1,opt,name=code,proto3" json:"code,omitempty"`    // stream.Code
+	Reason        string                 `protobuf:"bytes,2,opt,name=reason,proto3" json:"reason,omitempty"` // a sentence that is safe to show
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Close) Reset() {
+	*x = Close{}
+	mi := &file_tunnel_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Close) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Close) ProtoMessage() {}
+
+func (x *Close) ProtoReflect() protoreflect.Message {
+	mi := &file_tunnel_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Close.ProtoReflect.Descriptor instead.
+func (*Close) Descriptor() ([]byte, []int) {
+	return file_tunnel_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *Close) GetCode() uint32 {
+	if x != nil {
+		return x.Code
+	}
+	return 0
+}
+
+func (x *Close) GetReason() string {
+	if x != nil {
+		return x.Reason
+	}
+	return ""
 }
 
 var File_tunnel_proto protoreflect.FileDescriptor
 
 const file_tunnel_proto_rawDesc = "" +
 	"\n" +
-	"\ftunnel.proto\x12\x10sluice.tunnel.v1\"\xa1\x03\n" +
+	"\ftunnel.proto\x12\x10sluice.tunnel.v1\"\xdf\x03\n" +
 	"\x05Frame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12/\n" +
 	"\x05hello\x18\x02 \x01(\v2\x17.sluice.tunnel.v1.HelloH\x00R\x05hello\x125\n" +
@@ -1199,8 +1317,9 @@ const file_tunnel_proto_rawDesc = "" +
 	"\n" +
 	"configured\x18\x06 \x01(\v2\x1c.sluice.tunnel.v1.ConfiguredH\x00R\n" +
 	"configured\x123\n" +
-	"\ago_away\x18\a \x01(\v2\x18.sluice.tunnel.v1.GoAwayH\x00R\x06goAway\x12/\n" +
-	"\x05reset\x18\b \x01(\v2\x17.sluice.tunnel.v1.ResetH\x00R\x05resetB\x06\n" +
+	"\ago_away\x18\a \x01(\v2\x18.sluice.tunnel.v1.GoAwayH\x00R\x06goAway\x12<\n" +
+	"\freset_stream\x18\b \x01(\v2\x17.sluice.tunnel.v1.ResetH\x00R\vresetStream\x12/\n" +
+	"\x05close\x18\t \x01(\v2\x17.sluice.tunnel.v1.CloseH\x00R\x05closeB\x06\n" +
 	"\x04kind\"\x85\x03\n" +
 	"\x05Hello\x12*\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x16.sluice.tunnel.v1.RoleR\x04role\x12\x1b\n" +
@@ -1260,11 +1379,18 @@ const file_tunnel_proto_rawDesc = "" +
 	"\x0eretry_after_ms\x18\x01 \x01(\x04R\fretryAfterMs\x12\x1f\n" +
 	"\vdeadline_ms\x18\x02 \x01(\x04R\n" +
 	"deadlineMs\x12\x18\n" +
-	"\amessage\x18\x03 \x01(\tR\amessage\"G\n" +
+	"\amessage\x18\x03 \x01(\tR\amessage\"\x8c\x01\n" +
 	"\x05Reset\x12\x16\n" +
 	"\x06stream\x18\x01 \x01(\x04R\x06stream\x12\x12\n" +
-	"\x04code\x18\x02 \x01(\rR\x04code\x12\x12\n" +
-	"\x04stop\x18\x03 \x01(\bR\x04stop*\xd9\x01\n" +
+	"\x04code\x18\x02 \x01(\rR\x04code\x120\n" +
+	"\x04kind\x18\x03 \x01(\x0e2\x1c.sluice.tunnel.v1.Reset.KindR\x04kind\"%\n" +
+	"\x04Kind\x12\t\n" +
+	"\x05ABORT\x10\x00\x12\b\n" +
+	"\x04STOP\x10\x01\x12\b\n" +
+	"\x04DONE\x10\x02\"3\n" +
+	"\x05Close\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\rR\x04code\x12\x16\n" +
+	"\x06reason\x18\x02 \x01(\tR\x06reason*\xd9\x01\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fUNAUTHENTICATED\x10\x01\x12\n" +
@@ -1298,48 +1424,52 @@ func file_tunnel_proto_rawDescGZIP() []byte {
 	return file_tunnel_proto_rawDescData
 }
 
-var file_tunnel_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_tunnel_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_tunnel_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
+var file_tunnel_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_tunnel_proto_goTypes = []any{
 	(Code)(0),           // 0: sluice.tunnel.v1.Code
 	(Role)(0),           // 1: sluice.tunnel.v1.Role
-	(*Frame)(nil),       // 2: sluice.tunnel.v1.Frame
-	(*Hello)(nil),       // 3: sluice.tunnel.v1.Hello
-	(*Welcome)(nil),     // 4: sluice.tunnel.v1.Welcome
-	(*Refused)(nil),     // 5: sluice.tunnel.v1.Refused
-	(*Header)(nil),      // 6: sluice.tunnel.v1.Header
-	(*Open)(nil),        // 7: sluice.tunnel.v1.Open
-	(*Probe)(nil),       // 8: sluice.tunnel.v1.Probe
-	(*Answer)(nil),      // 9: sluice.tunnel.v1.Answer
-	(*Opened)(nil),      // 10: sluice.tunnel.v1.Opened
-	(*IngressRule)(nil), // 11: sluice.tunnel.v1.IngressRule
-	(*Configure)(nil),   // 12: sluice.tunnel.v1.Configure
-	(*Configured)(nil),  // 13: sluice.tunnel.v1.Configured
-	(*GoAway)(nil),      // 14: sluice.tunnel.v1.GoAway
-	(*Reset)(nil),       // 15: sluice.tunnel.v1.Reset
-	nil,                 // 16: sluice.tunnel.v1.Hello.LabelsEntry
+	(Reset_Kind)(0),     // 2: sluice.tunnel.v1.Reset.Kind
+	(*Frame)(nil),       // 3: sluice.tunnel.v1.Frame
+	(*Hello)(nil),       // 4: sluice.tunnel.v1.Hello
+	(*Welcome)(nil),     // 5: sluice.tunnel.v1.Welcome
+	(*Refused)(nil),     // 6: sluice.tunnel.v1.Refused
+	(*Header)(nil),      // 7: sluice.tunnel.v1.Header
+	(*Open)(nil),        // 8: sluice.tunnel.v1.Open
+	(*Probe)(nil),       // 9: sluice.tunnel.v1.Probe
+	(*Answer)(nil),      // 10: sluice.tunnel.v1.Answer
+	(*Opened)(nil),      // 11: sluice.tunnel.v1.Opened
+	(*IngressRule)(nil), // 12: sluice.tunnel.v1.IngressRule
+	(*Configure)(nil),   // 13: sluice.tunnel.v1.Configure
+	(*Configured)(nil),  // 14: sluice.tunnel.v1.Configured
+	(*GoAway)(nil),      // 15: sluice.tunnel.v1.GoAway
+	(*Reset)(nil),       // 16: sluice.tunnel.v1.Reset
+	(*Close)(nil),       // 17: sluice.tunnel.v1.Close
+	nil,                 // 18: sluice.tunnel.v1.Hello.LabelsEntry
 }
 var file_tunnel_proto_depIdxs = []int32{
-	3,  // 0: sluice.tunnel.v1.Frame.hello:type_name -> sluice.tunnel.v1.Hello
-	4,  // 1: sluice.tunnel.v1.Frame.welcome:type_name -> sluice.tunnel.v1.Welcome
-	5,  // 2: sluice.tunnel.v1.Frame.refused:type_name -> sluice.tunnel.v1.Refused
-	12, // 3: sluice.tunnel.v1.Frame.configure:type_name -> sluice.tunnel.v1.Configure
-	13, // 4: sluice.tunnel.v1.Frame.configured:type_name -> sluice.tunnel.v1.Configured
-	14, // 5: sluice.tunnel.v1.Frame.go_away:type_name -> sluice.tunnel.v1.GoAway
-	15, // 6: sluice.tunnel.v1.Frame.reset:type_name -> sluice.tunnel.v1.Reset
-	1,  // 7: sluice.tunnel.v1.Hello.role:type_name -> sluice.tunnel.v1.Role
-	16, // 8: sluice.tunnel.v1.Hello.labels:type_name -> sluice.tunnel.v1.Hello.LabelsEntry
-	0,  // 9: sluice.tunnel.v1.Refused.code:type_name -> sluice.tunnel.v1.Code
-	7,  // 10: sluice.tunnel.v1.Header.open:type_name -> sluice.tunnel.v1.Open
-	8,  // 11: sluice.tunnel.v1.Header.probe:type_name -> sluice.tunnel.v1.Probe
-	10, // 12: sluice.tunnel.v1.Answer.opened:type_name -> sluice.tunnel.v1.Opened
-	5,  // 13: sluice.tunnel.v1.Answer.refused:type_name -> sluice.tunnel.v1.Refused
-	11, // 14: sluice.tunnel.v1.Configure.ingress:type_name -> sluice.tunnel.v1.IngressRule
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	4,  // 0: sluice.tunnel.v1.Frame.hello:type_name -> sluice.tunnel.v1.Hello
+	5,  // 1: sluice.tunnel.v1.Frame.welcome:type_name -> sluice.tunnel.v1.Welcome
+	6,  // 2: sluice.tunnel.v1.Frame.refused:type_name -> sluice.tunnel.v1.Refused
+	13, // 3: sluice.tunnel.v1.Frame.configure:type_name -> sluice.tunnel.v1.Configure
+	14, // 4: sluice.tunnel.v1.Frame.configured:type_name -> sluice.tunnel.v1.Configured
+	15, // 5: sluice.tunnel.v1.Frame.go_away:type_name -> sluice.tunnel.v1.GoAway
+	16, // 6: sluice.tunnel.v1.Frame.reset_stream:type_name -> sluice.tunnel.v1.Reset
+	17, // 7: sluice.tunnel.v1.Frame.close:type_name -> sluice.tunnel.v1.Close
+	1,  // 8: sluice.tunnel.v1.Hello.role:type_name -> sluice.tunnel.v1.Role
+	18, // 9: sluice.tunnel.v1.Hello.labels:type_name -> sluice.tunnel.v1.Hello.LabelsEntry
+	0,  // 10: sluice.tunnel.v1.Refused.code:type_name -> sluice.tunnel.v1.Code
+	8,  // 11: sluice.tunnel.v1.Header.open:type_name -> sluice.tunnel.v1.Open
+	9,  // 12: sluice.tunnel.v1.Header.probe:type_name -> sluice.tunnel.v1.Probe
+	11, // 13: sluice.tunnel.v1.Answer.opened:type_name -> sluice.tunnel.v1.Opened
+	6,  // 14: sluice.tunnel.v1.Answer.refused:type_name -> sluice.tunnel.v1.Refused
+	12, // 15: sluice.tunnel.v1.Configure.ingress:type_name -> sluice.tunnel.v1.IngressRule
+	2,  // 16: sluice.tunnel.v1.Reset.kind:type_name -> sluice.tunnel.v1.Reset.Kind
+	17, // [17:17] is the sub-list for method output_type
+	17, // [17:17] is the sub-list for method input_type
+	17, // [17:17] is the sub-list for extension type_name
+	17, // [17:17] is the sub-list for extension extendee
+	0,  // [0:17] is the sub-list for field type_name
 }
 
 func init() { file_tunnel_proto_init() }
@@ -1354,7 +1484,8 @@ func file_tunnel_proto_init() {
 		(*Frame_Configure)(nil),
 		(*Frame_Configured)(nil),
 		(*Frame_GoAway)(nil),
-		(*Frame_Reset_)(nil),
+		(*Frame_ResetStream)(nil),
+		(*Frame_Close)(nil),
 	}
 	file_tunnel_proto_msgTypes[4].OneofWrappers = []any{
 		(*Header_Open)(nil),
@@ -1369,8 +1500,8 @@ func file_tunnel_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tunnel_proto_rawDesc), len(file_tunnel_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   15,
+			NumEnums:      3,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,12 @@
+//go:build !unix
+
+package stream
+
+import "net"
+
+// waiter cannot wait here: a reader's buffer is held while it waits.
+type waiter struct{}
+
+func (w *waiter) init(net.Conn) {}
+
+func (w *waiter) read() error { return nil }

@@ -1,0 +1,45 @@
+//go:build unix
+
+package stream
+
+import (
+	"net"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// waiter waits until a socket is readable. It is used by one reader at a time, and allocates nothing after init.
+type waiter struct {
+	raw   syscall.RawConn
+	ready func(fd uintptr) bool
+	asked bool // ready has parked once: the poller's word is enough the second time
+	fds   [1]unix.PollFd
+}
+
+// init keeps raw nil for connections that are no sockets, which are then always taken as readable.
+func (w *waiter) init(c net.Conn) {
+	if sc, ok := c.(syscall.Conn); ok {
+		w.raw, _ = sc.SyscallConn()
+	}
+	w.ready = w.check
+}
+
+func (w *waiter) check(fd uintptr) bool {
+	if w.asked {
+		return true
+	}
+	w.asked = true
+	w.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
+	n, err := unix.Poll(w.fds[:], 0)
+	// An error (EINTR) counts as readable: the Read that follows knows better.
+	return n != 0 || err != nil
+}
+
+func (w *waiter) read() error {
+	if w.raw == nil {
+		return nil
+	}
+	w.asked = false
+	return w.raw.Read(w.ready)
+}

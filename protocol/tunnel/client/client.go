@@ -1,0 +1,187 @@
+package client
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/tunnel"
+	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
+)
+
+const (
+	// openTimeout bounds Dial: the 10 s that a connector gives an origin, and the way there and back.
+	openTimeout = 15 * time.Second
+	// dialTimeout bounds one attempt to reach a relay over both carriers.
+	dialTimeout = 10 * time.Second
+	// clientCap bounds the wait between attempts of one client: drivers wait behind it.
+	clientCap = 3 * time.Second
+	// idleAfter is how long a session without streams is kept: longer than the pauses of a busy pool, shorter than an hour of
+	// keepalives for a credential that is not used any more.
+	idleAfter = 5 * time.Minute
+	// sweepEvery is how often idle and retired sessions are looked for.
+	sweepEvery = 10 * time.Second
+	// maxOpens bounds the sessions that one Dial tries.
+	maxOpens = 3
+	// probeTimeout is how long a session on which an open timed out has to show that it still answers (behaviour 22).
+	probeTimeout = 3 * time.Second
+)
+
+// Client opens streams to hostnames through relays of another process, as a proxy that runs apart from them does. It keeps one
+// session for each service token that is in use. Its fields must not change after the first Dial; its methods may be called
+// concurrently.
+type Client struct {
+	Relays   []string     // host:port of each relay; required
+	TLS      *tls.Config  // RootCAs, ServerName; see tunnel.Dialer
+	Protocol Protocol     // Auto unless set
+	PeerID   string       // random, one for each process; required
+	Version  string       // of this software, for people
+	Logger   *slog.Logger // slog.Default unless set
+
+	mu     sync.Mutex
+	links  map[credential]*link
+	closed bool
+	probes sync.WaitGroup
+
+	race func(context.Context, *Racer) (*tunnel.Session, error) // tests; (*Racer).Dial unless set
+}
+
+// Target says where a stream leads, and who asks.
+type Target struct {
+	Hostname     string
+	ClientID     string // of the service token
+	ClientSecret string
+	// EarlyData travels with the open, at most 4096 bytes. It may reach an origin connection that is abandoned when the open is
+	// tried again, so it must be harmless there: a driver's start-up packet is.
+	EarlyData []byte
+	Remote    string // ip:port of the driver, for the connector's log; may be empty
+}
+
+type credential struct{ id, secret string }
+
+// Run closes sessions that have become idle, until ctx ends; then it closes all of them, and Dial fails.
+func (c *Client) Run(ctx context.Context) error {
+	tick := time.NewTicker(sweepEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			c.closeAll()
+			c.probes.Wait()
+			return nil
+		case now := <-tick.C:
+			c.sweep(now)
+		}
+	}
+}
+
+// Dial opens a stream to t.Hostname, within ctx and at most 15 seconds. An open that finds its session dead, wedged or draining
+// before a byte was sent is tried again on another. It returns a *tunnel.Refusal when a relay said no, and otherwise an error that
+// says why no relay was reached. The caller ends the stream.
+func (c *Client) Dial(ctx context.Context, t Target) (stream.Conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	defer cancel()
+	key := credential{t.ClientID, t.ClientSecret}
+	var last error
+	for range maxOpens {
+		l, err := c.link(key)
+		if err != nil {
+			return nil, err
+		}
+		session, err := l.session(ctx)
+		if err != nil {
+			return nil, errors.Join(err, last)
+		}
+		opened, err := session.Open(ctx, &tunnelpb.Open{Hostname: t.Hostname, EarlyData: t.EarlyData, Remote: t.Remote})
+		if err == nil {
+			return opened, nil
+		}
+		last = err
+		var refusal *tunnel.Refusal
+		var lost *tunnel.SessionError
+		switch {
+		case errors.As(err, &refusal) && refusal.Code == tunnelpb.Code_DRAINING:
+			l.retire(session)
+		case errors.As(err, &lost):
+			l.retire(session)
+		case errors.As(err, &refusal):
+			return nil, refusal
+		default:
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				c.check(session)
+			}
+			return nil, err
+		}
+	}
+	return nil, last
+}
+
+// check starts a probe of session, unless Run has ended.
+func (c *Client) check(session *tunnel.Session) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.closed {
+		c.probes.Go(func() { probe(session) })
+	}
+}
+
+// probe ends a session that does not answer. The open that timed out on it may have waited for a slow origin, so the session is
+// asked. It lives as long as its own timeout.
+func probe(session *tunnel.Session) {
+	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
+	defer cancel()
+	if _, err := session.Probe(ctx); err != nil {
+		session.Close(stream.CodeTimeout, "the session did not answer a probe")
+	}
+}
+
+// link returns the credential's link, and makes it when there is none.
+func (c *Client) link(key credential) (*link, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, &tunnel.Refusal{Code: tunnelpb.Code_DRAINING, Message: "this process is shutting down"}
+	}
+	l := c.links[key]
+	if l == nil {
+		if c.links == nil {
+			c.links = make(map[credential]*link)
+		}
+		l = &link{client: c, key: key, turn: make(chan struct{}, 1), backoff: Backoff{Cap: clientCap}}
+		c.links[key] = l
+	}
+	l.used = time.Now()
+	return l, nil
+}
+
+// sweep closes what is idle and forgets links without sessions.
+func (c *Client) sweep(now time.Time) {
+	var unused []*tunnel.Session
+	c.mu.Lock()
+	for key, l := range c.links {
+		idle := now.Sub(l.used) > idleAfter
+		sessions, empty := l.sweep(idle)
+		unused = append(unused, sessions...)
+		if idle && empty {
+			delete(c.links, key)
+		}
+	}
+	c.mu.Unlock()
+	for _, s := range unused {
+		s.Close(stream.CodeClosed, "no stream is left")
+	}
+}
+
+func (c *Client) closeAll() {
+	c.mu.Lock()
+	links := c.links
+	c.links, c.closed = nil, true
+	c.mu.Unlock()
+	for _, l := range links {
+		l.closeAll()
+	}
+}

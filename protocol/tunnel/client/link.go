@@ -1,0 +1,189 @@
+package client
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/tunnel"
+	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
+)
+
+// link holds the sessions of one credential: the current one, and those that wait for their last stream to end.
+type link struct {
+	client *Client
+	key    credential
+	used   time.Time // guarded by client.mu
+
+	// turn is held by the one that dials; the others wait for it with their own contexts. It guards the fields below it.
+	turn    chan struct{}
+	backoff Backoff
+	relay   int       // index of the relay to try next
+	notTill time.Time // no attempt before
+	lastErr error     // why not before
+
+	mu      sync.Mutex
+	current *tunnel.Session
+	retired []*tunnel.Session
+	closed  bool
+}
+
+// session returns the link's session, and dials one when there is none.
+func (l *link) session(ctx context.Context) (*tunnel.Session, error) {
+	if s := l.live(); s != nil {
+		return s, nil
+	}
+	select {
+	case l.turn <- struct{}{}:
+		defer func() { <-l.turn }()
+	case <-ctx.Done():
+		return nil, fmt.Errorf("wait for a session with a relay: %w", ctx.Err())
+	}
+	for {
+		if s := l.live(); s != nil {
+			return s, nil
+		}
+		if wait := time.Until(l.notTill); wait > 0 {
+			if deadline, ok := ctx.Deadline(); Permanent(l.lastErr) || ok && time.Until(deadline) < wait {
+				return nil, l.lastErr
+			}
+			if err := sleep(ctx, wait); err != nil {
+				return nil, l.lastErr
+			}
+		}
+		s, err := l.dial(ctx)
+		if err == nil {
+			return s, nil
+		}
+		if ctx.Err() != nil || Permanent(err) || l.isClosed() {
+			return nil, err
+		}
+	}
+}
+
+// dial makes one attempt at the next relay.
+func (l *link) dial(asked context.Context) (*tunnel.Session, error) {
+	ctx, cancel := context.WithTimeout(asked, dialTimeout)
+	defer cancel()
+	addr := l.client.Relays[l.relay%len(l.client.Relays)]
+	racer := &Racer{Protocol: l.client.Protocol, Dialer: tunnel.Dialer{
+		Addr: addr,
+		TLS:  l.client.TLS,
+		Hello: &tunnelpb.Hello{
+			Role: tunnelpb.Role_CLIENT, ClientId: l.key.id, ClientSecret: l.key.secret,
+			PeerId: l.client.PeerID, Version: l.client.Version,
+		},
+		Logger: l.client.Logger,
+	}}
+	race := l.client.race
+	if race == nil {
+		race = func(ctx context.Context, r *Racer) (*tunnel.Session, error) { return r.Dial(ctx) }
+	}
+	session, err := race(ctx, racer)
+	if err != nil {
+		err = fmt.Errorf("reach a relay: %w", err)
+		if asked.Err() != nil {
+			return nil, err // who asked gave up: it says nothing about the relay
+		}
+		l.relay++
+		if l.relay%len(l.client.Relays) == 0 || Permanent(err) {
+			l.lastErr, l.notTill = err, time.Now().Add(l.backoff.Next(err))
+		}
+		return nil, err
+	}
+	l.backoff.Reset()
+	l.lastErr, l.notTill = nil, time.Time{}
+	if !l.adopt(session) {
+		session.Close(stream.CodeDraining, "the client is shutting down")
+		return nil, &tunnel.Refusal{Code: tunnelpb.Code_DRAINING, Message: "this process is shutting down"}
+	}
+	l.logger().Debug("session with relay", "relay", addr, "carrier", session.Carrier().String(), "client", l.key.id)
+	return session, nil
+}
+
+func (l *link) logger() *slog.Logger {
+	if l.client.Logger != nil {
+		return l.client.Logger
+	}
+	return slog.Default()
+}
+
+func (l *link) adopt(s *tunnel.Session) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return false
+	}
+	l.current = s
+	return true
+}
+
+func (l *link) isClosed() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.closed
+}
+
+// live returns the current session if it takes new streams.
+func (l *link) live() *tunnel.Session {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.current == nil {
+		return nil
+	}
+	select {
+	case <-l.current.Done():
+		l.current = nil
+	case <-l.current.GoneAway():
+		l.retired = append(l.retired, l.current)
+		l.current = nil
+	default:
+	}
+	return l.current
+}
+
+// retire takes s out of use; its streams go on.
+func (l *link) retire(s *tunnel.Session) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.current == s {
+		l.retired = append(l.retired, s)
+		l.current = nil
+	}
+}
+
+// sweep takes out what has no streams: retired sessions, and the current one too when the link is idle. It returns them for
+// closing, and whether none is left.
+func (l *link) sweep(idle bool) (unused []*tunnel.Session, empty bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.retired = slices.DeleteFunc(l.retired, func(s *tunnel.Session) bool {
+		if s.Err() == nil && s.Streams() > 0 {
+			return false
+		}
+		unused = append(unused, s)
+		return true
+	})
+	if l.current != nil && idle && l.current.Streams() == 0 {
+		unused = append(unused, l.current)
+		l.current = nil
+	}
+	return unused, l.current == nil && len(l.retired) == 0
+}
+
+func (l *link) closeAll() {
+	l.mu.Lock()
+	sessions := l.retired
+	if l.current != nil {
+		sessions = append(sessions, l.current)
+	}
+	l.retired, l.current, l.closed = nil, nil, true
+	l.mu.Unlock()
+	for _, s := range sessions {
+		s.Close(stream.CodeDraining, "the client is shutting down")
+	}
+}

@@ -1,0 +1,82 @@
+package tunnel
+
+import (
+	"io"
+	"sync"
+
+	"github.com/hashicorp/yamux"
+
+	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
+)
+
+// outgoing is one thing for the control stream's writer to do, in its turn.
+type outgoing struct {
+	frame  *tunnelpb.Frame // to send
+	finish *yamux.Stream   // to send the FIN of
+}
+
+// outbox queues for the control stream, so that a Reset never waits for a blocked connection. Its length is bounded by what it
+// serves: each stream of a session queues four entries at most, and their number is limited; requests wait for their answers.
+type outbox struct {
+	mu    sync.Mutex
+	queue []outgoing
+	wake  chan struct{} // holds a token while queue may have something
+}
+
+func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1)} }
+
+func (o *outbox) put(g outgoing) {
+	o.mu.Lock()
+	o.queue = append(o.queue, g)
+	o.mu.Unlock()
+	o.signal()
+}
+
+// putIfEmpty drops g when something else is to be sent.
+func (o *outbox) putIfEmpty(g outgoing) {
+	o.mu.Lock()
+	empty := len(o.queue) == 0
+	if empty {
+		o.queue = append(o.queue, g)
+	}
+	o.mu.Unlock()
+	if empty {
+		o.signal()
+	}
+}
+
+func (o *outbox) signal() {
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (o *outbox) take() []outgoing {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	q := o.queue
+	o.queue = nil
+	return q
+}
+
+// run sends what is put, until done is closed or w fails.
+func (o *outbox) run(w io.Writer, done <-chan struct{}) error {
+	for {
+		select {
+		case <-o.wake:
+		case <-done:
+			return nil
+		}
+		for _, g := range o.take() {
+			if g.finish != nil {
+				// yamux tells the peer, or the session is dead.
+				_ = g.finish.Close()
+				continue
+			}
+			if err := writeMessage(w, g.frame); err != nil {
+				return err
+			}
+		}
+	}
+}

@@ -1,0 +1,91 @@
+package tunnel
+
+import (
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+
+	"github.com/coder/websocket"
+	"github.com/hashicorp/yamux"
+)
+
+// ServeWebSocket serves one session, and returns when it has ended. The relay's mux calls it for requests whose
+// Sec-WebSocket-Protocol names Protocol. The session ends with the request's context, which is done for no reason of the
+// connection's once it is a WebSocket: give the http.Server a BaseContext that ends. The server must offer HTTP/1.1.
+func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
+	a := s.admit()
+	if a == nil {
+		w.Header().Set("Retry-After", "1")
+		http.Error(w, errBusy.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	defer a.release()
+	hctx, cancel := context.WithTimeout(r.Context(), s.handshakeTimeout())
+	defer cancel()
+
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		remote = netip.AddrPort{} // a listener without addresses
+	}
+	peer := Peer{Carrier: CarrierWebSocket, Remote: unmap(remote)}
+	log := s.logger().With("remote", peer.Remote, "carrier", peer.Carrier)
+	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+		Subprotocols:    []string{Protocol},
+		CompressionMode: websocket.CompressionDisabled,
+	})
+	if err != nil {
+		log.Debug("session not established", "err", err)
+		return
+	}
+	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	ws := newWSConn(c, local, net.TCPAddrFromAddrPort(peer.Remote))
+	control, sess, err := s.welcomeWS(hctx, ws, peer)
+	if err != nil {
+		log.Debug("session not established", "err", err)
+		_ = ws.Close()
+		return
+	}
+	a.release()
+	s.handle(r.Context(), newSession(sess, control))
+}
+
+// welcomeWS does the handshake on the bare byte stream. There is no yamux, with its buffers and windows, for a peer that is not
+// welcome.
+func (s *Server) welcomeWS(ctx context.Context, ws *wsConn, peer Peer) (*yamux.Stream, *Session, error) {
+	stop := ws.bound(ctx)
+	defer stop()
+	hello, err := hearHello(io.LimitReader(ws, maxUnauthenticated))
+	if err != nil {
+		return nil, nil, err
+	}
+	welcome, refusal := s.authenticate(ctx, peer, hello)
+	if err := answerHello(ws, welcome, refusal); err != nil {
+		return nil, nil, err
+	}
+	if refusal != nil {
+		// The peer closes when it has read the answer. Anything else is as good.
+		cctx, cancel := context.WithTimeout(ctx, closeTimeout)
+		defer cancel()
+		defer ws.bound(cctx)()
+		_, _ = ws.Read(make([]byte, 1))
+		return nil, nil, refusal
+	}
+	sess := s.session(peer, hello, welcome)
+	link, err := newYamuxLink(ws, sess.out, false, sess.limits, sess.log)
+	if err != nil {
+		return nil, nil, err
+	}
+	control, err := link.sess.AcceptStreamWithContext(ctx)
+	if err == nil && !stop() {
+		err = ctx.Err()
+	}
+	if err != nil {
+		link.drop()
+		return nil, nil, err
+	}
+	sess.link = link
+	link.newest = control.StreamID()
+	return control, sess, nil
+}

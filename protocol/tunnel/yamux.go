@@ -1,0 +1,336 @@
+package tunnel
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/yamux"
+
+	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
+)
+
+// Limits of yamux.
+const (
+	// yamuxWindow bounds a stream's throughput to window / round trip: 480 Mbit/s at 100 ms. yamux has no window for the whole
+	// connection, so that a stalled reader costs this much memory and stops nobody.
+	yamuxWindow = 6 << 20
+
+	// yamuxWriteTimeout is how long the connection may be blocked. yamux's default of 10 s kills sessions that are merely
+	// congested (hashicorp/yamux issue 142).
+	yamuxWriteTimeout = 60 * time.Second
+)
+
+func yamuxConfig(l Limits, log *slog.Logger) *yamux.Config {
+	return &yamux.Config{
+		AcceptBacklog:          l.Streams,
+		EnableKeepAlive:        false, // yamuxLink.keepAlive does it
+		KeepAliveInterval:      wsPing,
+		ConnectionWriteTimeout: yamuxWriteTimeout,
+		MaxStreamWindowSize:    yamuxWindow,
+		StreamOpenTimeout:      0, // Session.Open has its own, and costs no goroutine
+		StreamCloseTimeout:     0, // a half-closed stream may live for ever
+		Logger:                 slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// yamuxLink is a yamux session on a WebSocket. yamux has no reset that a program can send, and ends every stream with EOF when
+// the session dies; this and yamuxStream make both into errors. Resets travel as control frames:
+//
+//	ABORT -->            this side is dead; it sends no FIN yet
+//	      <-- DONE, FIN  the peer's stream fails with the code from here on, so that no FIN can look like a clean end
+//	FIN   -->            both yamux streams are closed, and freed
+type yamuxLink struct {
+	sess *yamux.Session
+	ws   *wsConn
+	out  *outbox
+	max  int    // streams of the peer
+	odd  uint32 // parity of the ids that this side makes: yamux clients have the odd ones
+
+	opening chan struct{} // held while a stream is opened: ids reach the peer in their order
+
+	mu      sync.Mutex
+	streams map[uint32]*yamuxStream // those that neither side has ended
+	early   map[uint32]stream.Code  // ABORTs that overtook accept
+	newest  uint32                  // the last accepted id: the peer's ids grow
+	why     *SessionError           // why the session was closed, if it was
+
+	keeper sync.WaitGroup
+}
+
+func newYamuxLink(ws *wsConn, out *outbox, dialled bool, l Limits, log *slog.Logger) (*yamuxLink, error) {
+	start, odd := yamux.Server, uint32(0)
+	if dialled {
+		start, odd = yamux.Client, 1
+	}
+	sess, err := start(ws, yamuxConfig(l, log))
+	if err != nil {
+		return nil, err
+	}
+	y := &yamuxLink{
+		sess: sess, ws: ws, out: out, max: l.Streams, odd: odd,
+		opening: make(chan struct{}, 1),
+		streams: make(map[uint32]*yamuxStream),
+		early:   make(map[uint32]stream.Code),
+	}
+	y.keeper.Go(y.keepAlive)
+	return y, nil
+}
+
+// opened is what openStream comes to.
+type opened struct {
+	s   *yamuxStream
+	err error
+}
+
+func (l *yamuxLink) open(ctx context.Context, header []byte) (linkStream, error) {
+	select {
+	case l.opening <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case <-l.closed():
+		return nil, l.err()
+	}
+	// yamux blocks, without regard to ctx, while the connection is blocked. The goroutine outlives this call only then, and no
+	// longer than yamuxWriteTimeout; meanwhile no other is started.
+	result := make(chan opened, 1)
+	go l.openStream(ctx, header, result)
+	select {
+	case o := <-result:
+		if o.err != nil {
+			return nil, o.err
+		}
+		return o.s, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// openStream opens a stream and sends header. A stream that comes too late for ctx is reset here.
+func (l *yamuxLink) openStream(ctx context.Context, header []byte, result chan<- opened) {
+	ys, err := l.sess.OpenStream()
+	if err != nil {
+		<-l.opening
+		result <- opened{err: l.explain(err)}
+		return
+	}
+	s := &yamuxStream{ys: ys, link: l}
+	l.mu.Lock()
+	l.streams[ys.StreamID()] = s
+	l.mu.Unlock()
+	<-l.opening
+
+	_, err = s.Write(header)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		_ = s.Reset(stream.CodeCancelled)
+	}
+	result <- opened{s: s, err: err}
+}
+
+func (l *yamuxLink) accept(ctx context.Context) (linkStream, error) {
+	for {
+		ys, err := l.sess.AcceptStreamWithContext(ctx)
+		if err != nil {
+			return nil, l.explain(err)
+		}
+		// Streams that the program has ended and the peer has not are in yamux's count only. A peer that keeps them would fill
+		// this side's memory.
+		if n := l.sess.NumStreams(); n > 2*l.max+64 {
+			l.close(stream.CodeLimited, "too many streams are open in this session")
+			return nil, l.err()
+		}
+		s := &yamuxStream{ys: ys, link: l}
+		if l.register(s) {
+			return s, nil
+		}
+	}
+}
+
+// register adds an accepted stream, unless its ABORT was there first.
+func (l *yamuxLink) register(s *yamuxStream) bool {
+	id := s.ys.StreamID()
+	l.mu.Lock()
+	l.newest = max(l.newest, id)
+	_, aborted := l.early[id]
+	if aborted {
+		delete(l.early, id)
+	} else {
+		l.streams[id] = s
+	}
+	l.mu.Unlock()
+	if aborted {
+		l.send(id, 0, tunnelpb.Reset_DONE)
+		l.finish(s)
+	}
+	return !aborted
+}
+
+// forget drops a stream that the program has ended.
+func (l *yamuxLink) forget(id uint32) {
+	l.mu.Lock()
+	delete(l.streams, id)
+	l.mu.Unlock()
+}
+
+// send queues a Reset.
+func (l *yamuxLink) send(id uint32, code stream.Code, kind tunnelpb.Reset_Kind) {
+	l.out.put(outgoing{frame: &tunnelpb.Frame{Kind: &tunnelpb.Frame_ResetStream{
+		ResetStream: &tunnelpb.Reset{Stream: uint64(id), Code: uint32(code), Kind: kind},
+	}}})
+}
+
+// finish queues the FIN of a stream, behind the Resets that were queued before it.
+func (l *yamuxLink) finish(s *yamuxStream) { l.out.put(outgoing{finish: s.ys}) }
+
+// control handles the frames that are about this link.
+func (l *yamuxLink) control(f *tunnelpb.Frame) {
+	switch k := f.GetKind().(type) {
+	case *tunnelpb.Frame_ResetStream:
+		l.reset(k.ResetStream)
+	case *tunnelpb.Frame_Close:
+		l.because(&SessionError{Code: stream.Code(k.Close.GetCode()), Reason: k.Close.GetReason(), Remote: true})
+		l.drop()
+	}
+}
+
+func (l *yamuxLink) reset(r *tunnelpb.Reset) {
+	id, code := uint32(r.GetStream()), stream.Code(r.GetCode())
+	l.mu.Lock()
+	s := l.streams[id]
+	// The peer's ids have the parity that this side's have not, and it uses them in order.
+	coming := s == nil && id > l.newest && id%2 != l.odd
+	overflow := false
+	switch {
+	case coming && r.GetKind() == tunnelpb.Reset_ABORT:
+		overflow = len(l.early) >= l.max
+		l.early[id] = code
+	case s != nil && r.GetKind() != tunnelpb.Reset_STOP:
+		delete(l.streams, id)
+	}
+	l.mu.Unlock()
+	switch {
+	case overflow:
+		l.close(stream.CodeProtocol, "too many resets of streams that do not exist")
+		return
+	case coming:
+		return
+	}
+
+	switch r.GetKind() {
+	case tunnelpb.Reset_ABORT:
+		if s != nil {
+			s.abortedByPeer(code)
+		}
+		l.send(id, code, tunnelpb.Reset_DONE)
+		if s != nil {
+			l.finish(s)
+		}
+	case tunnelpb.Reset_STOP:
+		if s != nil && s.stoppedByPeer(code) {
+			l.finish(s)
+		}
+	case tunnelpb.Reset_DONE:
+		if s != nil {
+			l.finish(s)
+		}
+	}
+}
+
+func (l *yamuxLink) closed() <-chan struct{} { return l.sess.CloseChan() }
+
+func (l *yamuxLink) err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.why != nil {
+		return l.why
+	}
+	err := l.ws.readErr()
+	if err == nil || err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return &SessionError{Err: err}
+}
+
+// because notes why the session ends. The first reason stays.
+func (l *yamuxLink) because(why *SessionError) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.why == nil {
+		l.why = why
+	}
+}
+
+func (l *yamuxLink) close(code stream.Code, reason string) {
+	l.because(&SessionError{Code: code, Reason: reason})
+	l.out.put(outgoing{frame: &tunnelpb.Frame{Kind: &tunnelpb.Frame_Close{
+		Close: &tunnelpb.Close{Code: uint32(code), Reason: reason},
+	}}})
+	// The peer drops the connection when it has read why.
+	t := time.NewTimer(closeTimeout)
+	defer t.Stop()
+	select {
+	case <-l.closed():
+	case <-t.C:
+	}
+	l.drop()
+}
+
+// drop ends the session without a word.
+func (l *yamuxLink) drop() {
+	// It fails never, and returns when yamux's goroutines have.
+	_ = l.sess.Close()
+	l.keeper.Wait()
+}
+
+// explain maps yamux's errors. Whatever it says, a session that is closed says more.
+func (l *yamuxLink) explain(err error) error {
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case l.sess.IsClosed():
+		return l.err()
+	}
+	return &SessionError{Err: err}
+}
+
+// keepAlive says something, drops a session that is dead, and frees the receive buffers of streams that are idle.
+func (l *yamuxLink) keepAlive() {
+	tick := time.NewTicker(wsPing)
+	defer tick.Stop()
+	heard, since := int64(0), time.Now()
+	for {
+		select {
+		case <-l.closed():
+			return
+		case now := <-tick.C:
+			if n := l.ws.received.Load(); n != heard {
+				heard, since = n, now
+			}
+			if now.Sub(since) >= wsDead {
+				l.because(&SessionError{Err: errSilent})
+				// sess.Close waits for nothing that waits for this goroutine.
+				_ = l.sess.Close()
+				return
+			}
+			// An empty frame is skipped by the peer. What is queued already says as much.
+			l.out.putIfEmpty(outgoing{frame: &tunnelpb.Frame{}})
+			l.shrink()
+		}
+	}
+}
+
+// shrink frees the receive buffers that are empty: yamux keeps them at their largest size.
+func (l *yamuxLink) shrink() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, s := range l.streams {
+		s.ys.Shrink()
+	}
+}

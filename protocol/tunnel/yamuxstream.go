@@ -1,0 +1,276 @@
+package tunnel
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/yamux"
+
+	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
+)
+
+// yamuxStream makes a yamux.Stream keep the contract of stream.Conn. It has no goroutine and no buffer of its own.
+type yamuxStream struct {
+	ys   *yamux.Stream
+	link *yamuxLink
+
+	wmu sync.Mutex // held by Write and CloseWrite
+
+	mu       sync.Mutex
+	dead     *stream.ResetError // both directions were reset
+	stopped  *stream.ResetError // the peer reads no more
+	closed   bool               // by Close
+	finished bool               // the FIN is sent or queued
+	eof      bool               // the peer's FIN was read
+	gone     chan struct{}      // what aborted returns; made on demand
+}
+
+func (s *yamuxStream) Read(p []byte) (int, error) {
+	if err := s.readable(); err != nil {
+		return 0, err
+	}
+	n, err := s.ys.Read(p)
+	if rerr := s.readable(); rerr != nil {
+		return 0, rerr
+	}
+	if err != nil {
+		err = s.explain(err)
+	}
+	if err == io.EOF {
+		s.mu.Lock()
+		s.eof = true
+		s.mu.Unlock()
+	}
+	return n, err
+}
+
+// WaitRead relies on yamux: a Read into nothing waits for something to read, and takes none of it.
+func (s *yamuxStream) WaitRead() error {
+	if err := s.readable(); err != nil {
+		return err
+	}
+	_, err := s.ys.Read(nil)
+	if rerr := s.readable(); rerr != nil {
+		return rerr
+	}
+	if err == nil || err == io.EOF {
+		return nil
+	}
+	return s.explain(err)
+}
+
+func (s *yamuxStream) Write(p []byte) (int, error) {
+	s.wmu.Lock()
+	defer s.wmu.Unlock()
+	total := 0
+	for {
+		if err := s.writable(); err != nil {
+			return total, err
+		}
+		n, err := s.ys.Write(p[total:min(len(p), total+stream.MaxWrite)])
+		total += n
+		if err != nil {
+			if werr := s.writable(); werr != nil {
+				return total, werr
+			}
+			return total, s.explain(err)
+		}
+		if total == len(p) {
+			return total, nil
+		}
+	}
+}
+
+func (s *yamuxStream) CloseWrite() error {
+	s.wmu.Lock()
+	defer s.wmu.Unlock()
+	s.mu.Lock()
+	switch {
+	case s.dead != nil:
+		defer s.mu.Unlock()
+		return s.dead
+	case s.closed:
+		s.mu.Unlock()
+		return net.ErrClosed
+	case s.finished:
+		defer s.mu.Unlock()
+		if s.stopped != nil {
+			return s.stopped
+		}
+		return nil
+	}
+	s.finished = true
+	s.mu.Unlock()
+	// yamux says nothing when the session has died, which the reader learns.
+	return s.ys.Close()
+}
+
+func (s *yamuxStream) Close() error {
+	// A Write that is stuck cannot be completed, and what it wrote must not look complete.
+	if !s.wmu.TryLock() {
+		return s.Reset(stream.CodeClosed)
+	}
+	defer s.wmu.Unlock()
+	s.mu.Lock()
+	if s.closed || s.dead != nil {
+		s.mu.Unlock()
+		return nil
+	}
+	s.closed = true
+	finish, stop := !s.finished, !s.eof
+	s.finished = true
+	s.interrupt()
+	s.mu.Unlock()
+
+	s.link.forget(s.ys.StreamID())
+	if finish {
+		s.link.finish(s)
+	}
+	if stop {
+		s.link.send(s.ys.StreamID(), stream.CodeClosed, tunnelpb.Reset_STOP)
+	}
+	return nil
+}
+
+// Reset leaves the stream with the link until the peer has answered.
+func (s *yamuxStream) Reset(code stream.Code) error {
+	s.mu.Lock()
+	if s.closed || s.dead != nil {
+		s.mu.Unlock()
+		return nil
+	}
+	s.dead = &stream.ResetError{Code: code}
+	s.finished = true
+	s.interrupt()
+	s.mu.Unlock()
+	s.link.send(s.ys.StreamID(), code, tunnelpb.Reset_ABORT)
+	return nil
+}
+
+// abortedByPeer is called once at most for a stream that neither side has ended.
+func (s *yamuxStream) abortedByPeer(code stream.Code) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.dead != nil {
+		return
+	}
+	s.dead = &stream.ResetError{Code: code, Remote: true}
+	s.finished = true
+	s.interrupt()
+}
+
+// stoppedByPeer reports whether a FIN has to be sent: the peer waits for one to free the stream.
+func (s *yamuxStream) stoppedByPeer(code stream.Code) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.dead != nil || s.stopped != nil {
+		return false
+	}
+	s.stopped = &stream.ResetError{Code: code, Remote: true}
+	finish := !s.finished
+	s.finished = true
+	_ = s.ys.SetWriteDeadline(past)
+	s.signalGone()
+	return finish
+}
+
+// interrupt unblocks the stream's reader and writer, for good. Called with mu held.
+func (s *yamuxStream) interrupt() {
+	// yamux's setters of deadlines never fail.
+	_ = s.ys.SetDeadline(past)
+	s.signalGone()
+}
+
+func (s *yamuxStream) signalGone() {
+	if s.gone == nil {
+		s.gone = make(chan struct{})
+	}
+	select {
+	case <-s.gone:
+	default:
+		close(s.gone)
+	}
+}
+
+func (s *yamuxStream) aborted() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.gone == nil {
+		s.gone = make(chan struct{})
+	}
+	return s.gone
+}
+
+// readable returns why nothing can be read any more.
+func (s *yamuxStream) readable() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.dead != nil:
+		return s.dead
+	case s.closed:
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// writable returns why nothing can be written any more.
+func (s *yamuxStream) writable() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.dead != nil:
+		return s.dead
+	case s.stopped != nil:
+		return s.stopped
+	case s.closed, s.finished:
+		return net.ErrClosed
+	}
+	return nil
+}
+
+// explain maps yamux's errors of a stream. A session that dies gives EOF to its streams: it is closed by then.
+func (s *yamuxStream) explain(err error) error {
+	switch {
+	case errors.Is(err, yamux.ErrTimeout):
+		return os.ErrDeadlineExceeded
+	case s.link.sess.IsClosed():
+		return s.link.err()
+	case err == io.EOF:
+		return err
+	case errors.Is(err, yamux.ErrConnectionReset):
+		// yamux itself resets what its backlog cannot hold.
+		return &stream.ResetError{Code: stream.CodeLimited, Remote: true}
+	}
+	return &SessionError{Err: err}
+}
+
+func (s *yamuxStream) LocalAddr() net.Addr  { return s.link.ws.local }
+func (s *yamuxStream) RemoteAddr() net.Addr { return s.link.ws.remote }
+
+func (s *yamuxStream) SetDeadline(t time.Time) error {
+	return errors.Join(s.SetReadDeadline(t), s.SetWriteDeadline(t))
+}
+
+func (s *yamuxStream) SetReadDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dead != nil || s.closed {
+		return net.ErrClosed // the deadline that interrupts must stay
+	}
+	return s.ys.SetReadDeadline(t)
+}
+
+func (s *yamuxStream) SetWriteDeadline(t time.Time) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dead != nil || s.stopped != nil || s.closed {
+		return net.ErrClosed
+	}
+	return s.ys.SetWriteDeadline(t)
+}
