@@ -17,7 +17,6 @@ const (
 	codeNotFound       = 1002  // 404: nothing has this id
 	codeExists         = 1003  // 409: the name or hostname is taken
 	codeConflict       = 1004  // 409: changed by somebody else at the same time; read again and retry
-	codeInUse          = 1005  // 409: something else depends on it
 	codeUnavailable    = 1006  // 503: the store does not answer; retry
 	codeInternal       = 1007  // 500: the server's log says more
 	codeMalformed      = 6007  // 400: the body is not JSON of this shape (Cloudflare)
@@ -72,17 +71,12 @@ func asFailure(err error, noun string) (*failure, bool) {
 	case errors.Is(err, control.ErrNotFound):
 		return fail(http.StatusNotFound, codeNotFound, "no such "+noun), true
 	case errors.Is(err, control.ErrExists):
-		return fail(http.StatusConflict, codeExists, safeText(err)), true
+		return fail(http.StatusConflict, codeExists, err.Error()), true
 	case errors.Is(err, control.ErrConflict):
 		return fail(http.StatusConflict, codeConflict, "the "+noun+" was changed by somebody else at the same time; read it again and retry"), true
-	case errors.Is(err, control.ErrInUse):
-		return fail(http.StatusConflict, codeInUse, safeText(err)), true
 	case errors.Is(err, control.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):
 		return &failure{status: http.StatusServiceUnavailable, retryAfter: 1,
 			errors: []v4.Message{{Code: codeUnavailable, Message: "the store does not answer; retry in a moment"}}}, true
 	}
 	return fail(http.StatusInternalServerError, codeInternal, "internal error; the server's log says more"), false
 }
-
-// safeText is the text of control's own errors on names: they hold names of nouns and no secrets.
-func safeText(err error) string { return err.Error() }

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	v4 "github.com/sluicedb/sluice/control/api/v4"
@@ -52,9 +53,11 @@ type Config struct {
 type Client struct {
 	base      *url.URL
 	token     string
-	account   string
 	userAgent string
 	http      *http.Client
+
+	mu      sync.Mutex // held while the server is asked for the account, so that it is asked once
+	account string
 }
 
 // New makes a client; it does not dial.
@@ -208,9 +211,10 @@ func (c *Client) send(ctx context.Context, method, path string, body any) ([]byt
 	return data, resp.StatusCode, nil
 }
 
-// Account returns the account id that paths carry, asking the server once when Config did not name it. It is not safe to call
-// concurrently with itself before it has returned once.
+// Account returns the account id that paths carry, asking the server once when Config did not name it.
 func (c *Client) Account(ctx context.Context) (string, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.account != "" {
 		return c.account, nil
 	}

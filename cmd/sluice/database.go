@@ -1,0 +1,264 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"slices"
+	"strconv"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluicedb/sluice/control/api/apiclient"
+	v4 "github.com/sluicedb/sluice/control/api/v4"
+)
+
+func (a *app) databaseCommand() *cobra.Command {
+	credential := groupCommand("credential", "Make and revoke what drivers log in to a database with",
+		`  sluice database credential create app blue
+  sluice database credential delete app app`,
+		a.credentialCreateCommand(), a.credentialListCommand(), a.credentialDeleteCommand())
+	return a.clientCommand(groupCommand("database", "Make databases: private origins that drivers reach through the proxy",
+		`  sluice database create app --tunnel vpc-1 --origin tcp://10.0.0.5:5432 --origin-user app --database app
+  sluice database list`,
+		a.databaseCreateCommand(), a.databaseListCommand(), a.databaseGetCommand(), a.databaseUpdateCommand(),
+		a.databaseDeleteCommand(), credential))
+}
+
+func (a *app) databaseListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List databases",
+		Example: "  sluice database list\n  sluice database list --json",
+		Args:    exactArgs(),
+		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, _ []string) error {
+			databases, err := c.Databases(ctx, "")
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(databases)
+			}
+			var rows [][]string
+			for _, d := range databases {
+				rows = append(rows, []string{d.Name, d.ID, originAddress(d.Origin), d.Origin.Database, d.Origin.User, when(d.ModifiedOn)})
+			}
+			return a.printTable([]string{"NAME", "ID", "ORIGIN", "DATABASE", "USER", "MODIFIED"}, rows)
+		}),
+	}
+}
+
+func originAddress(origin v4.Origin) string {
+	if origin.Port == 0 {
+		return origin.Host + " (tunnel)"
+	}
+	return net.JoinHostPort(origin.Host, strconv.Itoa(origin.Port))
+}
+
+func (a *app) databaseGetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "get NAME|ID",
+		Short:   "Show a database",
+		Example: "  sluice database get app\n  sluice database get app --json",
+		Args:    exactArgs("NAME"),
+		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, args []string) error {
+			database, err := findDatabase(ctx, c, args[0])
+			if err != nil {
+				return err
+			}
+			return a.printDatabase(database)
+		}),
+	}
+}
+
+func (a *app) printDatabase(d v4.Database) error {
+	if a.json {
+		return a.printJSON(d)
+	}
+	caching := fmt.Sprintf("%d s, and %d s while revalidating", d.Caching.MaxAge, d.Caching.StaleWhileRevalidate)
+	if d.Caching.Disabled {
+		caching = "off"
+	}
+	tls := d.MTLS.SSLMode
+	if d.MTLS.CACertificate != "" {
+		tls += ", own CA"
+	}
+	return a.printFields([][2]string{
+		{"name", d.Name}, {"id", d.ID},
+		{"origin", d.Origin.Scheme + " " + originAddress(d.Origin)},
+		{"database", d.Origin.Database}, {"user", d.Origin.User},
+		{"access client id", d.Origin.AccessClientID},
+		{"sslmode", tls}, {"caching", caching},
+		{"connection limit", strconv.Itoa(d.OriginConnectionLimit)},
+		{"generation", strconv.FormatInt(d.Generation, 10)},
+		{"created", when(d.CreatedOn)}, {"modified", when(d.ModifiedOn)},
+	})
+}
+
+func (a *app) databaseUpdateCommand() *cobra.Command {
+	var name string
+	cmd := &cobra.Command{
+		Use:   "update NAME|ID",
+		Short: "Change settings of a database; connected drivers notice nothing",
+		Long: `Change settings of a database. What no flag names stays as it is. New origin connections use the new settings,
+old ones end when they are next idle, and connected drivers notice nothing. The origin's password is changed when
+--origin-password-file or SLUICE_ORIGIN_PASSWORD gives one, or is asked for when no flag is given at all.`,
+		Example: `  sluice database update app                                  # asks for the origin's new password
+  sluice database update app --origin-password-file password
+  sluice database update app --origin-connection-limit 20`,
+		Args: exactArgs("NAME"),
+	}
+	flags := newDatabaseFlags(cmd)
+	cmd.Flags().StringVar(&name, "name", "", "new name")
+	cmd.RunE = a.withClient(func(ctx context.Context, c *apiclient.Client, args []string) error {
+		body, err := a.changedDatabase(flags, name)
+		if err != nil {
+			return err
+		}
+		database, err := findDatabase(ctx, c, args[0])
+		if err != nil {
+			return err
+		}
+		if database, err = c.PatchDatabase(ctx, database.ID, body); err != nil {
+			return err
+		}
+		return a.printDatabase(database)
+	})
+	return cmd
+}
+
+// changedDatabase makes the request of an update.
+func (a *app) changedDatabase(flags *databaseFlags, name string) (v4.DatabaseWrite, error) {
+	body, err := flags.body()
+	if err != nil {
+		return body, err
+	}
+	if name != "" {
+		body.Name = &name
+	}
+	if flags.accessClientID != "" || flags.accessClientSecret.given(a) {
+		clientSecret, err := flags.accessClientSecret.read(a)
+		if err != nil {
+			return body, err
+		}
+		body.Origin.AccessClientSecret = &clientSecret
+	}
+	nothing := *body.Origin == (v4.OriginWrite{}) && body.Name == nil && body.MTLS == nil && body.Caching == nil && body.OriginConnectionLimit == nil
+	if flags.password.given(a) || nothing {
+		password, err := flags.password.read(a)
+		if err != nil {
+			var usage *usageError
+			if errors.As(err, &usage) {
+				err = usagef("nothing to change: pass a flag, or %w", err)
+			}
+			return body, err
+		}
+		body.Origin.Password = &password
+	}
+	if *body.Origin == (v4.OriginWrite{}) {
+		body.Origin = nil
+	}
+	return body, nil
+}
+
+func (a *app) databaseDeleteCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "delete NAME|ID",
+		Short:   "Delete a database with its client credentials",
+		Example: "  sluice database delete app",
+		Args:    exactArgs("NAME"),
+		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, args []string) error {
+			database, err := findDatabase(ctx, c, args[0])
+			if err != nil {
+				return err
+			}
+			if err := c.DeleteDatabase(ctx, database.ID); err != nil {
+				return err
+			}
+			return a.printDeleted("Database", database.Name, database.ID)
+		}),
+	}
+}
+
+func (a *app) credentialCreateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "create DATABASE NAME",
+		Short:   "Add a client credential and print its connection string, once",
+		Example: "  sluice database credential create app blue",
+		Args:    exactArgs("DATABASE", "NAME"),
+		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, args []string) error {
+			database, err := findDatabase(ctx, c, args[0])
+			if err != nil {
+				return err
+			}
+			credential, err := c.CreateCredential(ctx, database.ID, v4.CredentialCreate{Name: args[1]})
+			if err != nil {
+				return err
+			}
+			credential.ConnectionString = a.withCA(credential.ConnectionString)
+			if a.json {
+				return a.printJSON(credential)
+			}
+			fmt.Fprintf(a.out, "Credential %s made, id %s.\n", credential.Name, credential.ID)
+			a.printConnection(credential)
+			return nil
+		}),
+	}
+}
+
+func (a *app) credentialListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "list DATABASE",
+		Short:   "List the client credentials of a database",
+		Example: "  sluice database credential list app",
+		Args:    exactArgs("DATABASE"),
+		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, args []string) error {
+			database, err := findDatabase(ctx, c, args[0])
+			if err != nil {
+				return err
+			}
+			credentials, err := c.Credentials(ctx, database.ID)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(credentials)
+			}
+			var rows [][]string
+			for _, credential := range credentials {
+				rows = append(rows, []string{credential.Name, credential.ID, when(credential.CreatedOn)})
+			}
+			return a.printTable([]string{"NAME", "ID", "CREATED"}, rows)
+		}),
+	}
+}
+
+func (a *app) credentialDeleteCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "delete DATABASE NAME|ID",
+		Short:   "Revoke a client credential",
+		Example: "  sluice database credential delete app blue",
+		Args:    exactArgs("DATABASE", "NAME"),
+		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, args []string) error {
+			database, err := findDatabase(ctx, c, args[0])
+			if err != nil {
+				return err
+			}
+			credentials, err := c.Credentials(ctx, database.ID)
+			if err != nil {
+				return err
+			}
+			i := slices.IndexFunc(credentials, func(credential v4.Credential) bool {
+				return credential.ID == args[1] || credential.Name == args[1]
+			})
+			if i < 0 {
+				return fmt.Errorf("%s has no credential with the name or id %q; 'sluice database credential list %s' shows those that it has", database.Name, args[1], database.Name)
+			}
+			if err := c.DeleteCredential(ctx, database.ID, credentials[i].ID); err != nil {
+				return err
+			}
+			return a.printDeleted("Credential", credentials[i].Name, credentials[i].ID)
+		}),
+	}
+}

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/term"
+)
+
+// Exit codes: the convention of getopt programs, so that a script can tell its own mistake from the server's answer.
+const (
+	exitOK    = 0
+	exitError = 1
+	exitUsage = 2
+)
+
+func main() {
+	os.Exit(run(os.Args[1:]))
+}
+
+// run executes one command on the process's own files and environment. The first SIGINT or SIGTERM asks it to stop; the second
+// ends the process at once, by the signal's default action.
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop)
+	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv}
+	if fd := int(os.Stdin.Fd()); term.IsTerminal(fd) {
+		a.readPassword = func() ([]byte, error) { return term.ReadPassword(fd) }
+	}
+	return a.execute(ctx, args)
+}
+
+// app is what a command may touch of the process it runs in.
+type app struct {
+	in     io.Reader
+	out    io.Writer
+	err    io.Writer
+	getenv func(string) string
+	// readPassword reads a line without echo; nil where standard input is no terminal, and nothing can be asked for.
+	readPassword func() ([]byte, error)
+
+	client clientFlags
+	json   bool
+}
+
+// usageError is a mistake in the command line itself.
+type usageError struct{ err error }
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+func usagef(format string, args ...any) error {
+	return &usageError{err: fmt.Errorf(format, args...)}
+}
+
+// execute runs the command that args name and returns its exit code.
+func (a *app) execute(ctx context.Context, args []string) int {
+	root := a.rootCommand()
+	root.SetArgs(args)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	cmd, err := root.ExecuteContextC(ctx)
+	if err == nil {
+		return exitOK
+	}
+	fmt.Fprintf(a.err, "sluice: %s\n", describe(err))
+	var usage *usageError
+	// cobra has no type for an unknown command; it says so in words of its own, before any command of ours has run.
+	if errors.As(err, &usage) || cmd == root || strings.HasPrefix(err.Error(), "unknown command ") {
+		fmt.Fprintf(a.err, "Run '%s --help' for usage.\n", cmd.CommandPath())
+		return exitUsage
+	}
+	return exitError
+}
+
+// exactArgs is cobra's ExactArgs, with the names of what is missing.
+func exactArgs(names ...string) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		switch {
+		case len(args) < len(names):
+			missing := names[len(args):]
+			verb := "is"
+			if len(missing) > 1 {
+				verb = "are"
+			}
+			return usagef("%s: %s %s missing", cmd.CommandPath(), strings.Join(missing, " and "), verb)
+		case len(args) > len(names):
+			return usagef("%s: unexpected argument %q", cmd.CommandPath(), args[len(names)])
+		}
+		return nil
+	}
+}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"strconv"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+
+	"github.com/sluicedb/sluice/control"
+)
+
+// node is one process of Sluice while it is put together: it listens first, so that a port in use leaves nothing half started and
+// no first token unseen, then opens the state, then adds roles, then runs.
+type node struct {
+	app      *app
+	flags    *serverFlags
+	logger   *slog.Logger
+	registry *prometheus.Registry
+	control  *control.Control
+	roles    []role
+	closers  []func() error
+}
+
+func (a *app) newNode(flags *serverFlags) (*node, error) {
+	logger, err := flags.logger(a)
+	if err != nil {
+		return nil, err
+	}
+	n := &node{app: a, flags: flags, logger: logger, registry: prometheus.NewRegistry()}
+	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return n, nil
+}
+
+// close undoes what was opened, last first. What a role has closed already does not count as an error.
+func (n *node) close() error {
+	var errs []error
+	for i := len(n.closers) - 1; i >= 0; i-- {
+		if err := n.closers[i](); err != nil && !errors.Is(err, net.ErrClosed) {
+			errs = append(errs, err)
+		}
+	}
+	n.closers = nil
+	return errors.Join(errs...)
+}
+
+func (n *node) listen(ctx context.Context, flag, address string) (net.Listener, error) {
+	var config net.ListenConfig
+	ln, err := config.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, listenError(flag, address, err)
+	}
+	n.closers = append(n.closers, ln.Close)
+	return ln, nil
+}
+
+// openState opens the store. What it prints on a first start is the only time that the token is seen, so it comes before anything
+// else can fail.
+func (n *node) openState(ctx context.Context) error {
+	c, err := control.Open(ctx, control.Config{
+		DataDir: n.flags.dataDir, StoreURL: n.flags.store, KeysetFile: n.flags.keysetFile, PublicHosts: n.flags.publicHosts,
+		Logger: n.logger,
+	})
+	if err != nil {
+		return fmt.Errorf("open the state: %w", err)
+	}
+	n.control = c
+	n.closers = append(n.closers, c.Close)
+	for _, collector := range c.Collectors() {
+		if err := n.registry.Register(collector); err != nil {
+			return fmt.Errorf("metrics of control: %w", err)
+		}
+	}
+	n.roles = append(n.roles, role{name: "control", run: c.Run})
+	return nil
+}
+
+// run runs the roles that were added, until ctx ends, and closes everything.
+func (n *node) run(ctx context.Context) error {
+	err := runRoles(ctx, n.roles...)
+	return errors.Join(err, n.close())
+}
+
+// portOf returns the port that a listener has: the one of its flag, or what the system gave for port 0.
+func portOf(addr net.Addr) string {
+	switch addr := addr.(type) {
+	case *net.TCPAddr:
+		return strconv.Itoa(addr.Port)
+	case *net.UDPAddr:
+		return strconv.Itoa(addr.Port)
+	}
+	return "0"
+}
+
+// reachable is how a person on this machine reaches a listener.
+func reachable(ln net.Listener) string {
+	host, port, err := net.SplitHostPort(ln.Addr().String())
+	if ip := net.ParseIP(host); err != nil || ip == nil || ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return net.JoinHostPort(host, port)
+}

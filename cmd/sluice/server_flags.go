@@ -1,0 +1,112 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// serverFlags configure the roles. Each has an environment variable: SLUICE_ and the flag's name.
+type serverFlags struct {
+	dataDir, store, keysetFile string
+	publicHosts                []string
+
+	apiListen, relayListen, proxyListen, metricsListen string
+
+	relayAdvertise []string
+	proxyAdvertise string
+
+	logLevel, logFormat string
+}
+
+// The flags of a command: what each role needs, and what all do.
+type flagSet uint
+
+const (
+	stateFlags flagSet = 1 << iota // where the state is
+	apiFlags
+	relayFlags
+	proxyFlags
+)
+
+func newServerFlags(cmd *cobra.Command, which flagSet, dataDir string) *serverFlags {
+	s := &serverFlags{}
+	flags := cmd.Flags()
+	if which&stateFlags != 0 {
+		flags.StringVar(&s.dataDir, "data-dir", dataDir, "directory of the embedded store, the keyset and the CA certificate")
+		flags.StringVar(&s.store, "store", "", "NATS cluster that keeps the state instead, nats://host:port[,host:port]")
+		flags.StringVar(&s.keysetFile, "keyset-file", "", "keyset that seals secrets, the same on every node; keyset.json in the data directory when absent")
+		flags.StringSliceVar(&s.publicHosts, "public-host", nil, "name or address that clients reach this machine by, for its certificate, tokens and connection strings (repeatable)")
+	}
+	if which&apiFlags != 0 {
+		flags.StringVar(&s.apiListen, "api-listen", ":8443", "TCP address of the control API, HTTPS")
+		flags.StringSliceVar(&s.relayAdvertise, "relay-advertise", nil, "host:port of a relay, for tunnel tokens; the first public host when absent (repeatable)")
+		flags.StringVar(&s.proxyAdvertise, "proxy-advertise", "", "host:port of the PostgreSQL proxy, for connection strings; the first public host when absent")
+	}
+	if which&relayFlags != 0 {
+		flags.StringVar(&s.relayListen, "relay-listen", ":7844", "UDP and TCP address of the relay, QUIC and WebSocket")
+	}
+	if which&proxyFlags != 0 {
+		flags.StringVar(&s.proxyListen, "proxy-listen", ":6432", "TCP address of the PostgreSQL proxy")
+	}
+	flags.StringVar(&s.metricsListen, "metrics-listen", "127.0.0.1:9090", `TCP address of /metrics, /healthz and /ready; "" for none`)
+	flags.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
+	flags.StringVar(&s.logFormat, "log-format", "text", "text or json, on standard error")
+	flags.VisitAll(func(flag *pflag.Flag) {
+		withEnv(flags, flag.Name, "SLUICE_"+strings.ToUpper(strings.ReplaceAll(flag.Name, "-", "_")))
+	})
+	return s
+}
+
+// logger makes the process's logger.
+func (s *serverFlags) logger(a *app) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(s.logLevel)); err != nil {
+		return nil, usagef("--log-level: %q is not debug, info, warn or error", s.logLevel)
+	}
+	options := &slog.HandlerOptions{Level: level}
+	switch s.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(a.err, options)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(a.err, options)), nil
+	}
+	return nil, usagef("--log-format: %q is not text or json", s.logFormat)
+}
+
+// publicHost is the name that tokens and connection strings carry where nothing else is said.
+func (s *serverFlags) publicHost() string {
+	if len(s.publicHosts) == 0 {
+		return "localhost"
+	}
+	return strings.TrimPrefix(s.publicHosts[0], "*.")
+}
+
+// checkState refuses what leaves no place for the state, or two.
+func (s *serverFlags) checkState() error {
+	if s.store != "" && s.keysetFile == "" && s.dataDir == "" {
+		return usagef("--store needs --keyset-file: the keyset that all nodes of the store share, made by the first")
+	}
+	if s.store == "" && s.dataDir == "" {
+		return usagef("--data-dir is missing")
+	}
+	if s.store != "" && !strings.HasPrefix(s.store, "nats://") && !strings.HasPrefix(s.store, "tls://") {
+		return usagef("--store: must begin with nats:// or tls://")
+	}
+	return nil
+}
+
+// requireStore is for a role that runs apart from the store's.
+func (s *serverFlags) requireStore(role string) error {
+	if s.store == "" {
+		return usagef("--store is missing: a %s that runs apart follows a NATS cluster; 'sluice server' runs all roles in one process", role)
+	}
+	return s.checkState()
+}
+
+func listenError(flag, address string, err error) error {
+	return fmt.Errorf("--%s %s: %w", flag, address, err)
+}

@@ -1,0 +1,250 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluicedb/sluice/control/api/apiclient"
+	v4 "github.com/sluicedb/sluice/control/api/v4"
+)
+
+const (
+	// codeConflict is the API's code for "changed by somebody else at the same time" (control/api/API.md).
+	codeConflict = 1004
+	// routeAttempts is how often a change of ingress is tried against others who change it at the same time.
+	routeAttempts = 5
+)
+
+func (a *app) tunnelCommand() *cobra.Command {
+	return a.clientCommand(groupCommand("tunnel", "Make tunnels into private networks, and route hostnames through them",
+		`  sluice tunnel create vpc-1
+  sluice tunnel route vpc-1 db.internal.example tcp://10.0.0.5:5432
+  sluice tunnel token vpc-1 > vpc-1.token`,
+		a.tunnelCreateCommand(), a.tunnelListCommand(), a.tunnelGetCommand(), a.tunnelDeleteCommand(),
+		a.tunnelTokenCommand(), a.tunnelRouteCommand(), a.tunnelUnrouteCommand()))
+}
+
+func (a *app) tunnelCreateCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "create NAME",
+		Short:   "Make a tunnel",
+		Example: "  sluice tunnel create vpc-1",
+		Args:    exactArgs("NAME"),
+		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, args []string) error {
+			tunnel, err := c.CreateTunnel(ctx, v4.TunnelCreate{Name: args[0]})
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(tunnel)
+			}
+			fmt.Fprintf(a.out, "Tunnel %s made, id %s.\n", tunnel.Name, tunnel.ID)
+			fmt.Fprintf(a.out, "\nNext, save its token and start a connector with it in the private network:\n\n  sluice tunnel token %s > %s.token\n  sluice-connector run --token-file %s.token\n",
+				tunnel.Name, tunnel.Name, tunnel.Name)
+			return nil
+		}),
+	}
+}
+
+func (a *app) tunnelListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "list",
+		Short:   "List tunnels",
+		Example: "  sluice tunnel list\n  sluice tunnel list --json",
+		Args:    exactArgs(),
+		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, _ []string) error {
+			tunnels, err := c.Tunnels(ctx, "")
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(tunnels)
+			}
+			var rows [][]string
+			for _, t := range tunnels {
+				rows = append(rows, []string{t.Name, t.ID, strconv.Itoa(t.Hostnames), when(t.CreatedAt)})
+			}
+			return a.printTable([]string{"NAME", "ID", "HOSTNAMES", "CREATED"}, rows)
+		}),
+	}
+}
+
+func (a *app) tunnelGetCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "get NAME|ID",
+		Short:   "Show a tunnel and the hostnames that lead through it",
+		Example: "  sluice tunnel get vpc-1",
+		Args:    exactArgs("NAME"),
+		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, args []string) error {
+			tunnel, err := findTunnel(ctx, c, args[0])
+			if err != nil {
+				return err
+			}
+			configuration, err := c.TunnelConfiguration(ctx, tunnel.ID)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(struct {
+					v4.Tunnel
+					Configuration v4.TunnelConfiguration `json:"configuration"`
+				}{tunnel, configuration})
+			}
+			if err := a.printFields([][2]string{
+				{"name", tunnel.Name}, {"id", tunnel.ID}, {"created", when(tunnel.CreatedAt)},
+				{"configuration", "version " + strconv.FormatInt(configuration.Version, 10)},
+			}); err != nil {
+				return err
+			}
+			fmt.Fprintln(a.out)
+			return a.printIngress(configuration)
+		}),
+	}
+}
+
+// printIngress shows the rules with a hostname; the last one, which has none, says nothing.
+func (a *app) printIngress(configuration v4.TunnelConfiguration) error {
+	var rows [][]string
+	for _, rule := range routed(configuration) {
+		rows = append(rows, []string{rule.Hostname, rule.Service})
+	}
+	return a.printTable([]string{"HOSTNAME", "SERVICE"}, rows)
+}
+
+func routed(configuration v4.TunnelConfiguration) []v4.IngressRule {
+	return slices.DeleteFunc(slices.Clone(configuration.Config.Ingress), func(rule v4.IngressRule) bool { return rule.Hostname == "" })
+}
+
+func (a *app) tunnelDeleteCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "delete NAME|ID",
+		Short:   "Delete a tunnel with its hostnames; its connectors can no longer register",
+		Example: "  sluice tunnel delete vpc-1",
+		Args:    exactArgs("NAME"),
+		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, args []string) error {
+			tunnel, err := findTunnel(ctx, c, args[0])
+			if err != nil {
+				return err
+			}
+			if err := c.DeleteTunnel(ctx, tunnel.ID); err != nil {
+				return err
+			}
+			return a.printDeleted("Tunnel", tunnel.Name, tunnel.ID)
+		}),
+	}
+}
+
+// printDeleted confirms a delete.
+func (a *app) printDeleted(noun, name, id string) error {
+	if a.json {
+		return a.printJSON(map[string]string{"id": id, "name": name})
+	}
+	_, err := fmt.Fprintf(a.out, "%s %s deleted.\n", noun, printable(name))
+	return err
+}
+
+func (a *app) tunnelTokenCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "token NAME|ID",
+		Short: "Print the token, a secret, that a tunnel's connectors are started with",
+		Example: `  sluice tunnel token vpc-1 > vpc-1.token
+  sluice-connector run --token-file vpc-1.token`,
+		Args: exactArgs("NAME"),
+		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, args []string) error {
+			tunnel, err := findTunnel(ctx, c, args[0])
+			if err != nil {
+				return err
+			}
+			token, err := c.TunnelToken(ctx, tunnel.ID)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(map[string]string{"id": tunnel.ID, "token": token})
+			}
+			_, err = fmt.Fprintln(a.out, token)
+			return err
+		}),
+	}
+}
+
+func (a *app) tunnelRouteCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "route NAME HOSTNAME SERVICE",
+		Short: "Lead a hostname through a tunnel to a service in the private network",
+		Long: `Lead a hostname through a tunnel to a service in the private network: tcp://HOST:PORT, as the connector
+reaches it, or unix:/PATH. The hostname need not exist in the DNS. A hostname that is routed already
+gets the new service. Nobody reaches it until an application with a policy admits them.`,
+		Example: `  sluice tunnel route vpc-1 db.internal.example tcp://10.0.0.5:5432
+  sluice tunnel route vpc-1 local.internal.example unix:/run/postgresql/.s.PGSQL.5432`,
+		Args: exactArgs("NAME", "HOSTNAME", "SERVICE"),
+		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, args []string) error {
+			hostname, service := strings.ToLower(args[1]), args[2]
+			return a.changeIngress(ctx, c, args[0], func(rules []v4.IngressRule) ([]v4.IngressRule, error) {
+				i := slices.IndexFunc(rules, func(rule v4.IngressRule) bool { return rule.Hostname == hostname })
+				if i < 0 {
+					return append(rules, v4.IngressRule{Hostname: hostname, Service: service}), nil
+				}
+				rules[i].Service = service
+				return rules, nil
+			})
+		}),
+	}
+}
+
+func (a *app) tunnelUnrouteCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:     "unroute NAME HOSTNAME",
+		Short:   "Stop leading a hostname through a tunnel",
+		Example: "  sluice tunnel unroute vpc-1 db.internal.example",
+		Args:    exactArgs("NAME", "HOSTNAME"),
+		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, args []string) error {
+			hostname := strings.ToLower(args[1])
+			return a.changeIngress(ctx, c, args[0], func(rules []v4.IngressRule) ([]v4.IngressRule, error) {
+				kept := slices.DeleteFunc(rules, func(rule v4.IngressRule) bool { return rule.Hostname == hostname })
+				if len(kept) == len(rules) {
+					return nil, fmt.Errorf("tunnel %s has no hostname %q; 'sluice tunnel get %s' shows those that it has", args[0], hostname, args[0])
+				}
+				return kept, nil
+			})
+		}),
+	}
+}
+
+// changeIngress changes a tunnel's rules, again if somebody else changed them meanwhile, and shows the outcome.
+func (a *app) changeIngress(ctx context.Context, c *apiclient.Client, name string, change func([]v4.IngressRule) ([]v4.IngressRule, error)) error {
+	tunnel, err := findTunnel(ctx, c, name)
+	if err != nil {
+		return err
+	}
+	for attempt := 1; ; attempt++ {
+		configuration, err := c.TunnelConfiguration(ctx, tunnel.ID)
+		if err != nil {
+			return err
+		}
+		rules, err := change(routed(configuration))
+		if err != nil {
+			return err
+		}
+		updated, err := c.UpdateTunnelConfiguration(ctx, tunnel.ID, v4.TunnelConfigurationUpdate{
+			Config: &v4.TunnelIngress{Ingress: rules}, Version: &configuration.Version,
+		})
+		var refused *apiclient.Error
+		if errors.As(err, &refused) && refused.HasCode(codeConflict) && attempt < routeAttempts {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if a.json {
+			return a.printJSON(updated)
+		}
+		return a.printIngress(updated)
+	}
+}

@@ -1,0 +1,164 @@
+package apiclient
+
+import (
+	"context"
+	"net/http"
+	"net/url"
+
+	v4 "github.com/sluicedb/sluice/control/api/v4"
+)
+
+// Tunnels lists every tunnel, oldest first; with a name, the one of that name or none.
+func (c *Client) Tunnels(ctx context.Context, name string) ([]v4.Tunnel, error) {
+	return all[v4.Tunnel](ctx, c, nameQuery(name), "cfd_tunnel")
+}
+
+// Tunnel returns the tunnel with this id.
+func (c *Client) Tunnel(ctx context.Context, id string) (v4.Tunnel, error) {
+	return do[v4.Tunnel](ctx, c, http.MethodGet, nil, "cfd_tunnel", id)
+}
+
+// CreateTunnel makes a tunnel.
+func (c *Client) CreateTunnel(ctx context.Context, body v4.TunnelCreate) (v4.Tunnel, error) {
+	return do[v4.Tunnel](ctx, c, http.MethodPost, body, "cfd_tunnel")
+}
+
+// DeleteTunnel deletes a tunnel with its hostnames.
+func (c *Client) DeleteTunnel(ctx context.Context, id string) error {
+	_, err := do[v4.Tunnel](ctx, c, http.MethodDelete, nil, "cfd_tunnel", id)
+	return err
+}
+
+// TunnelToken returns the token, a secret, that connectors of a tunnel are started with.
+func (c *Client) TunnelToken(ctx context.Context, id string) (string, error) {
+	return do[string](ctx, c, http.MethodGet, nil, "cfd_tunnel", id, "token")
+}
+
+// TunnelConfiguration returns a tunnel's ingress rules.
+func (c *Client) TunnelConfiguration(ctx context.Context, id string) (v4.TunnelConfiguration, error) {
+	return do[v4.TunnelConfiguration](ctx, c, http.MethodGet, nil, "cfd_tunnel", id, "configurations")
+}
+
+// UpdateTunnelConfiguration replaces a tunnel's ingress rules.
+func (c *Client) UpdateTunnelConfiguration(ctx context.Context, id string, body v4.TunnelConfigurationUpdate) (v4.TunnelConfiguration, error) {
+	return do[v4.TunnelConfiguration](ctx, c, http.MethodPut, body, "cfd_tunnel", id, "configurations")
+}
+
+// ServiceTokens lists every service token, oldest first; with a name, those of that name.
+func (c *Client) ServiceTokens(ctx context.Context, name string) ([]v4.ServiceToken, error) {
+	return all[v4.ServiceToken](ctx, c, nameQuery(name), "access", "service_tokens")
+}
+
+// ServiceToken returns the service token with this id.
+func (c *Client) ServiceToken(ctx context.Context, id string) (v4.ServiceToken, error) {
+	return do[v4.ServiceToken](ctx, c, http.MethodGet, nil, "access", "service_tokens", id)
+}
+
+// CreateServiceToken makes a service token; the answer has its client secret, this once.
+func (c *Client) CreateServiceToken(ctx context.Context, body v4.ServiceTokenCreate) (v4.ServiceToken, error) {
+	return do[v4.ServiceToken](ctx, c, http.MethodPost, body, "access", "service_tokens")
+}
+
+// UpdateServiceToken renames, enables or disables a service token.
+func (c *Client) UpdateServiceToken(ctx context.Context, id string, body v4.ServiceTokenUpdate) (v4.ServiceToken, error) {
+	return do[v4.ServiceToken](ctx, c, http.MethodPut, body, "access", "service_tokens", id)
+}
+
+// DeleteServiceToken revokes a service token.
+func (c *Client) DeleteServiceToken(ctx context.Context, id string) error {
+	_, err := do[v4.ServiceToken](ctx, c, http.MethodDelete, nil, "access", "service_tokens", id)
+	return err
+}
+
+// Applications lists every application, oldest first. query may have name and domain.
+func (c *Client) Applications(ctx context.Context, query url.Values) ([]v4.Application, error) {
+	return all[v4.Application](ctx, c, query, "access", "apps")
+}
+
+// Application returns the application with this id.
+func (c *Client) Application(ctx context.Context, id string) (v4.Application, error) {
+	return do[v4.Application](ctx, c, http.MethodGet, nil, "access", "apps", id)
+}
+
+// CreateApplication makes an application.
+func (c *Client) CreateApplication(ctx context.Context, body v4.ApplicationWrite) (v4.Application, error) {
+	return do[v4.Application](ctx, c, http.MethodPost, body, "access", "apps")
+}
+
+// DeleteApplication deletes an application with its policies.
+func (c *Client) DeleteApplication(ctx context.Context, id string) error {
+	_, err := do[any](ctx, c, http.MethodDelete, nil, "access", "apps", id)
+	return err
+}
+
+// CreatePolicy adds a policy to an application.
+func (c *Client) CreatePolicy(ctx context.Context, applicationID string, body v4.PolicyWrite) (v4.Policy, error) {
+	return do[v4.Policy](ctx, c, http.MethodPost, body, "access", "apps", applicationID, "policies")
+}
+
+// DeletePolicy takes a policy from an application.
+func (c *Client) DeletePolicy(ctx context.Context, applicationID, id string) error {
+	_, err := do[any](ctx, c, http.MethodDelete, nil, "access", "apps", applicationID, "policies", id)
+	return err
+}
+
+// Databases lists every database, oldest first; with a name, the one of that name or none.
+func (c *Client) Databases(ctx context.Context, name string) ([]v4.Database, error) {
+	return all[v4.Database](ctx, c, nameQuery(name), "hyperdrive", "configs")
+}
+
+// Database returns the database with this id.
+func (c *Client) Database(ctx context.Context, id string) (v4.Database, error) {
+	return do[v4.Database](ctx, c, http.MethodGet, nil, "hyperdrive", "configs", id)
+}
+
+// CreateDatabase makes a database; the answer has its first client credential with the password, this once.
+func (c *Client) CreateDatabase(ctx context.Context, body v4.DatabaseWrite) (v4.Database, error) {
+	return do[v4.Database](ctx, c, http.MethodPost, body, "hyperdrive", "configs")
+}
+
+// PatchDatabase changes the fields of a database that the body names.
+func (c *Client) PatchDatabase(ctx context.Context, id string, body v4.DatabaseWrite) (v4.Database, error) {
+	return do[v4.Database](ctx, c, http.MethodPatch, body, "hyperdrive", "configs", id)
+}
+
+// DeleteDatabase deletes a database.
+func (c *Client) DeleteDatabase(ctx context.Context, id string) error {
+	_, err := do[any](ctx, c, http.MethodDelete, nil, "hyperdrive", "configs", id)
+	return err
+}
+
+// Credentials lists a database's client credentials.
+func (c *Client) Credentials(ctx context.Context, databaseID string) ([]v4.Credential, error) {
+	return all[v4.Credential](ctx, c, nil, "hyperdrive", "configs", databaseID, "credentials")
+}
+
+// CreateCredential adds a client credential; the answer has its password, this once.
+func (c *Client) CreateCredential(ctx context.Context, databaseID string, body v4.CredentialCreate) (v4.Credential, error) {
+	return do[v4.Credential](ctx, c, http.MethodPost, body, "hyperdrive", "configs", databaseID, "credentials")
+}
+
+// DeleteCredential removes a client credential; clients that use it cannot log in any more.
+func (c *Client) DeleteCredential(ctx context.Context, databaseID, id string) error {
+	_, err := do[any](ctx, c, http.MethodDelete, nil, "hyperdrive", "configs", databaseID, "credentials", id)
+	return err
+}
+
+// AuditRecords reads one page of up to 100 records, newest first. query may have actor, action, target, outcome, since and before
+// (RFC 3339).
+func (c *Client) AuditRecords(ctx context.Context, query url.Values) ([]v4.AuditRecord, *v4.ResultInfo, error) {
+	path, err := c.path(ctx, "audit_logs")
+	if err != nil {
+		return nil, nil, err
+	}
+	var records []v4.AuditRecord
+	info, err := c.Do(ctx, http.MethodGet, path+"?"+query.Encode(), nil, &records)
+	return records, info, err
+}
+
+func nameQuery(name string) url.Values {
+	if name == "" {
+		return nil
+	}
+	return url.Values{"name": {name}}
+}
