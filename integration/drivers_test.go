@@ -43,7 +43,7 @@ func TestDrivers(t *testing.T) {
 	for _, target := range []struct {
 		name string
 		harness.Target
-	}{{"direct", w.pg.Target()}} {
+	}{{"direct", w.pg.Target()}, {"through Sluice", w.target}} {
 		for _, test := range driverTests {
 			t.Run(target.name+"/"+test.name, func(t *testing.T) { test.run(t, w.stage, target.Target) })
 		}

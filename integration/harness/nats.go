@@ -4,26 +4,29 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"os"
 	"strconv"
 	"strings"
 )
 
-// natsServer is the program of a NATS server, of the release that go.mod pins as a tool.
-const natsServer = "github.com/nats-io/nats-server/v2"
+// NATSServer is the package of a NATS server's program, for Build: the release that go.mod pins.
+const NATSServer = "github.com/nats-io/nats-server/v2"
 
-// StartNATS builds a NATS server into bin and starts it with JetStream on, every write synced.
-// It returns the URL for --store.
+// StartNATS starts the NATS server that was built into bin, with JetStream on and every write
+// synced. It returns the URL for --store.
 func (s *Stage) StartNATS(ctx context.Context, bin string) (string, *Process, error) {
-	if err := Build(ctx, bin, false, natsServer); err != nil {
-		return "", nil, err
-	}
 	port, err := FreePort("127.0.0.1")
 	if err != nil {
 		return "", nil, err
 	}
 	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	config := s.Path("nats-server.conf")
+	text := fmt.Sprintf("listen: %q\njetstream { store_dir: %q, sync_interval: always }\n", addr, s.Path("nats"))
+	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
+		return "", nil, err
+	}
 	p, err := s.Start(Command{Name: "nats-server", Path: bin + "/nats-server",
-		Args: []string{"-a", "127.0.0.1", "-p", strconv.Itoa(port), "-js", "-sd", s.Path("nats")}})
+		Args: []string{"-c", config}})
 	if err != nil {
 		return "", nil, err
 	}

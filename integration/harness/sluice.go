@@ -58,6 +58,30 @@ func (sl *Sluice) StartServer(ctx context.Context, extra ...string) (*Process, e
 		"--api-listen", sl.address(sl.APIPort), "--relay-listen", sl.address(sl.RelayPort), "--proxy-listen", sl.address(sl.ProxyPort))
 }
 
+// Apart makes the roles that are started from now on keep their state in a NATS cluster, so that
+// they can be processes of their own.
+func (sl *Sluice) Apart(store string) { sl.store = store }
+
+// StartControl starts control alone, and gives the command line the first API token.
+func (sl *Sluice) StartControl(ctx context.Context) (*Process, error) {
+	return sl.startRole(ctx, "control", nil, "--data-dir", sl.DataDir, "--public-host", sl.Host, "--api-listen", sl.address(sl.APIPort),
+		"--relay-advertise", sl.address(sl.RelayPort), "--proxy-advertise", sl.address(sl.ProxyPort))
+}
+
+// StartRelay starts a relay alone. It shares the keyset that control made.
+func (sl *Sluice) StartRelay(ctx context.Context) (*Process, error) {
+	return sl.startRole(ctx, "relay", nil, "--keyset-file", sl.KeysetFile(), "--public-host", sl.Host, "--relay-listen", sl.address(sl.RelayPort))
+}
+
+// StartProxy starts a proxy alone, which reaches origins through the relay.
+func (sl *Sluice) StartProxy(ctx context.Context) (*Process, error) {
+	return sl.startRole(ctx, "proxy", nil, "--keyset-file", sl.KeysetFile(), "--public-host", sl.Host, "--proxy-listen", sl.address(sl.ProxyPort),
+		"--relay", sl.address(sl.RelayPort))
+}
+
+// KeysetFile is the keyset that every node of the installation shares.
+func (sl *Sluice) KeysetFile() string { return filepath.Join(sl.DataDir, "keyset.json") }
+
 // startRole starts a role and waits until it is ready. A role that makes the installation's
 // first API token says so on its standard output.
 func (sl *Sluice) startRole(ctx context.Context, role string, extra []string, args ...string) (*Process, error) {
@@ -143,7 +167,7 @@ func (sl *Sluice) startConnector(name, tokenFile string, ns *Namespace) (*Proces
 	}
 	metrics := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
 	p, err := sl.stage.Start(Command{Name: name, Path: filepath.Join(sl.Bin, "sluice-connector"), Namespace: ns,
-		Args: []string{"run", "--token-file", tokenFile, "--metrics-listen", metrics, "--grace", "2s"}})
+		Args: []string{"run", "--token-file", tokenFile, "--metrics-listen", metrics, "--grace-period", "2s"}})
 	return p, "http://" + metrics, err
 }
 

@@ -1,0 +1,219 @@
+package integration
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	v4 "github.com/sluicedb/sluice/control/api/v4"
+	"github.com/sluicedb/sluice/integration/harness"
+)
+
+// cutWithin is how soon after a revocation no client of it has an answer: the design's bound
+// for live streams.
+const cutWithin = 5 * time.Second
+
+// TestRefused: whoever is not admitted gets an error that a driver understands, the refusal is in
+// the audit log, and the origin sees no connection.
+func TestRefused(t *testing.T) {
+	w := newWorld(t)
+	setup := within(t, 2*time.Minute)
+	mustQuery(setup, t, w.target) // the path itself works
+
+	// two more hostnames for the same origin: one admits somebody else, one admits nobody
+	const other, guarded = "other.internal.example", "guarded.internal.example"
+	for _, name := range []string{other, guarded} {
+		w.run(setup, t, "tunnel", "route", tunnelName, name, w.pg.Origin())
+		w.run(setup, t, "access", "app", "create", "--hostname", name)
+	}
+	stranger := w.newToken(setup, t, "stranger")
+	w.run(setup, t, "access", "policy", "create", "--app", other, "--include-token", stranger.name)
+	expired := w.expiredToken(setup, t, "expired")
+	w.run(setup, t, "access", "policy", "create", "--app", hostname, "--include-token", expired.name)
+	disabled := w.newToken(setup, t, "disabled")
+	w.run(setup, t, "access", "policy", "create", "--app", hostname, "--include-token", disabled.name)
+	w.run(setup, t, "access", "token", "disable", disabled.name)
+	// routed, and guarded by no application at all
+	const bare = "bare.internal.example"
+	w.run(setup, t, "tunnel", "route", tunnelName, bare, w.pg.Origin())
+
+	wrong := w.token
+	wrong.secret = stranger.secret
+	unknown := w.token
+	unknown.clientID = strings.Repeat("0", 32) + ".access"
+	for i, test := range []struct {
+		name     string
+		token    accessToken
+		hostname string
+		outcome  string
+	}{
+		{"wrong secret", wrong, hostname, "unauthenticated"},
+		{"unknown client id", unknown, hostname, "unauthenticated"},
+		{"expired token", expired, hostname, "unauthenticated"},
+		{"disabled token", disabled, hostname, "unauthenticated"},
+		{"no policy", w.token, guarded, "denied"},
+		{"policy for another token", w.token, other, "denied"},
+		{"policy for another application", stranger, hostname, "denied"},
+		{"no application", w.token, bare, "denied"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ctx := within(t, time.Minute)
+			target := w.database(ctx, t, fmt.Sprintf("refused%d", i), test.token, test.hostname)
+			before, since := w.pg.Connections(), time.Now()
+			err := query(ctx, target)
+			if got := code(err); got != "28000" {
+				t.Errorf("got %v, want SQLSTATE 28000", err)
+			}
+			if after := w.pg.Connections(); after != before {
+				t.Errorf("the origin saw %d connections", after-before)
+			}
+			w.audited(ctx, t, since, v4.AuditRecord{Action: "access.decide", Target: test.hostname, Outcome: test.outcome, Actor: test.token.clientID})
+		})
+	}
+}
+
+// TestRevoked: deleting a token, and deleting a policy, end what they admitted, live connections
+// included, and the origin sees nobody of theirs again.
+func TestRevoked(t *testing.T) {
+	w := newWorld(t)
+	for i, test := range []struct {
+		name   string
+		revoke func(accessToken) []string
+	}{
+		{"token", func(token accessToken) []string { return []string{"access", "token", "delete", token.name} }},
+		{"policy", func(token accessToken) []string {
+			return []string{"access", "policy", "delete", "admits " + token.name, "--app", hostname}
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ctx := within(t, time.Minute)
+			token := w.newToken(ctx, t, fmt.Sprintf("revoked%d", i))
+			w.run(ctx, t, "access", "policy", "create", "--app", hostname, "--name", "admits "+token.name, "--include-token", token.name)
+			target := w.database(ctx, t, token.name, token, hostname)
+			conn := connect(ctx, t, target)
+			mustExec(ctx, t, conn, "select 1")
+
+			since := time.Now()
+			w.run(ctx, t, test.revoke(token)...)
+			revoked := time.Now()
+			if err := harness.WaitFor(ctx, nil, func(ctx context.Context) error {
+				if _, err := conn.Exec(ctx, "select 1"); err == nil && !conn.IsClosed() {
+					return fmt.Errorf("the client still has answers")
+				}
+				return nil
+			}); err != nil {
+				t.Fatal(err)
+			}
+			if d := time.Since(revoked); d > cutWithin {
+				t.Errorf("cut after %v, want %v at most", d.Round(time.Millisecond), cutWithin)
+			}
+			before := w.pg.Connections()
+			if err := query(ctx, target); code(err) != "28000" {
+				t.Errorf("a new connection: got %v, want SQLSTATE 28000", err)
+			}
+			if after := w.pg.Connections(); after != before {
+				t.Errorf("the origin saw %d connections", after-before)
+			}
+			w.audited(ctx, t, since, v4.AuditRecord{Action: "access.decide", Target: hostname, Actor: token.clientID})
+			mustQuery(ctx, t, w.target) // nobody else was cut for good
+		})
+	}
+}
+
+// TestHostnameBelongsToOneTunnel: another tunnel cannot take it.
+func TestHostnameBelongsToOneTunnel(t *testing.T) {
+	w := newWorld(t)
+	ctx := within(t, time.Minute)
+	since := time.Now()
+	if _, err := w.sluice.Tunnel(ctx, "vpc-2"); err != nil {
+		t.Fatal(err)
+	}
+	before := w.pg.Connections()
+	out, err := w.sluice.CLI(ctx, nil, "tunnel", "route", "vpc-2", hostname, "tcp://127.0.0.1:1")
+	if err == nil {
+		t.Errorf("the other tunnel took the hostname: %s", out)
+	}
+	if after := w.pg.Connections(); after != before {
+		t.Errorf("the origin saw %d connections", after-before)
+	}
+	w.audited(ctx, t, since, v4.AuditRecord{Action: "tunnel.configure", Outcome: "error"})
+	mustQuery(ctx, t, w.target) // and it still leads where it led
+}
+
+// TestDeletedTunnel: its token admits no connector, its connector is cut off, and its hostname
+// leads nowhere.
+func TestDeletedTunnel(t *testing.T) {
+	w := newWorld(t)
+	ctx := within(t, 2*time.Minute)
+	mustQuery(ctx, t, w.target)
+	var tunnels []v4.Tunnel
+	must(t, w.sluice.Do(ctx, &tunnels, nil, "tunnel", "list"))
+	since := time.Now()
+	w.run(ctx, t, "tunnel", "delete", tunnelName)
+	if err := harness.WaitFor(ctx, nil, func(ctx context.Context) error {
+		if query(ctx, w.target) == nil {
+			return fmt.Errorf("the deleted tunnel still carries queries")
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	before := w.pg.Connections()
+	startCtx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if second, err := w.sluice.StartConnector(startCtx, "deleted", w.connectorToken, nil); err == nil {
+		t.Errorf("a connector with a deleted tunnel's token is ready (pid %d)", second.PID())
+	}
+	err := query(ctx, w.target)
+	if got := code(err); got == "" {
+		t.Errorf("got %v, want an error with an SQLSTATE", err)
+	}
+	if after := w.pg.Connections(); after != before {
+		t.Errorf("the origin saw %d connections", after-before)
+	}
+	w.audited(ctx, t, since, v4.AuditRecord{Actor: tunnels[0].ID, Outcome: "unauthenticated"})
+}
+
+// query connects and asks for one row.
+func query(ctx context.Context, target harness.Target) error {
+	conn, err := target.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer closeConn(conn)
+	var one int
+	return conn.QueryRow(ctx, "select 1").Scan(&one)
+}
+
+func mustQuery(ctx context.Context, t *testing.T, target harness.Target) {
+	t.Helper()
+	if err := query(ctx, target); err != nil {
+		t.Fatalf("database %s: %v", target.Database, err)
+	}
+}
+
+// audited waits for a record with what want has set, no older than since.
+func (w *world) audited(ctx context.Context, t *testing.T, since time.Time, want v4.AuditRecord) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second) // records are written in batches
+	defer cancel()
+	same := func(got, want string) bool { return want == "" || got == want }
+	if err := harness.WaitFor(ctx, nil, func(ctx context.Context) error {
+		var records []v4.AuditRecord
+		if err := w.sluice.Do(ctx, &records, nil, "audit", "list"); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(records, func(r v4.AuditRecord) bool {
+			return !r.When.Before(since.Truncate(time.Second)) && same(r.Action, want.Action) && same(r.Target, want.Target) &&
+				same(r.Outcome, want.Outcome) && same(r.Actor, want.Actor)
+		}) {
+			return fmt.Errorf("none of %d audit records is like %+v: %+v", len(records), want, records[:min(5, len(records))])
+		}
+		return nil
+	}); err != nil {
+		t.Error(err)
+	}
+}
