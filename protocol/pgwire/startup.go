@@ -115,3 +115,27 @@ func parseStartup(body []byte) (*Startup, error) {
 		rest = more
 	}
 }
+
+// AppendCancelRequest appends the packet that asks a server to cancel what the
+// backend with that key runs.
+func AppendCancelRequest(dst []byte, pid uint32, secret []byte) []byte {
+	dst = binary.BigEndian.AppendUint32(dst, uint32(12+len(secret)))
+	dst = binary.BigEndian.AppendUint32(dst, codeCancel)
+	dst = binary.BigEndian.AppendUint32(dst, pid)
+	return append(dst, secret...)
+}
+
+// RequestTLS asks a server for TLS and reports whether it agreed. It reads one
+// byte, no more: what a server sends before the handshake is not trusted.
+func RequestTLS(rw io.ReadWriter) (bool, error) {
+	msg := binary.BigEndian.AppendUint32(nil, 8)
+	msg = binary.BigEndian.AppendUint32(msg, codeSSL)
+	if _, err := rw.Write(msg); err != nil {
+		return false, err
+	}
+	var answer [1]byte
+	if _, err := io.ReadFull(rw, answer[:]); err != nil {
+		return false, err
+	}
+	return answer[0] == 'S', nil
+}

@@ -1,0 +1,52 @@
+package postgres
+
+import (
+	"context"
+	"crypto/subtle"
+
+	"github.com/sluicedb/sluice/protocol/pgwire"
+)
+
+// cancel serves a CancelRequest: where the key is a client's, what it runs is
+// cancelled at the origin, and where it waits for a connection it waits no more.
+// Nobody is told anything. It returns when the origin has taken note, so that the
+// driver, which waits for the connection to close, knows as much.
+func (s *Server) cancel(req *pgwire.Startup) {
+	s.mu.Lock()
+	c := s.clients[req.PID]
+	s.mu.Unlock()
+	if c == nil || subtle.ConstantTimeCompare(req.Secret, c.secret[:]) != 1 {
+		return
+	}
+	select {
+	case s.cancels <- struct{}{}:
+		defer func() { <-s.cancels }()
+	default:
+		return
+	}
+	if c.db.pool.Cancel(c.waiter) {
+		return
+	}
+	if o := c.busyOrigin(); o != nil {
+		o.cancel(context.Background()) // bounded by cancelTimeout
+	}
+}
+
+// busyOrigin is the client's origin connection, marked as about to be cancelled,
+// if something runs on it.
+func (c *client) busyOrigin() *origin {
+	c.leaseMu.Lock()
+	defer c.leaseMu.Unlock()
+	if c.origin == nil || c.since.Load() == 0 {
+		return nil
+	}
+	c.origin.cancelStart()
+	return c.origin
+}
+
+// cancelOrigin cancels what runs on the client's origin connection, beside the caller.
+func (c *client) cancelOrigin() {
+	o := c.origin
+	o.cancelStart()
+	c.s.work.Go(func() { o.cancel(context.Background()) }) // bounded by cancelTimeout
+}

@@ -1,0 +1,309 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/proxy/pool"
+	"github.com/sluicedb/sluice/proxy/query"
+)
+
+// maxHeld is how many bytes of an unfinished batch are kept back, so that a
+// batch that comes in two packets is still one write to the origin.
+const maxHeld = pgwire.BufferSize / 2
+
+// keptUnnamed is the largest body of an unnamed statement in bytes whose memory
+// a client keeps for the next one.
+const keptUnnamed = 2 << 10
+
+var errTerminated = errors.New("driver said goodbye")
+
+// A client is one driver's connection, logged in.
+type client struct {
+	s       *Server
+	db      *Database
+	user    string
+	startup []pgwire.Param // until greeted
+	params  string         // SQL of the start-up parameters
+	id      uint64
+	pid     uint32
+	secret  [4]byte
+
+	conn    *pgwire.Conn
+	waiter  *pool.Waiter[*origin]
+	pumping bool          // a goroutine passes replies on
+	pumped  chan struct{} // closed when it has ended
+
+	// Of the goroutine that serves, and of the pump while there is one.
+	mu       sync.Mutex
+	requests feed // to the origin
+	replies  feed // to the driver
+	ledger   ledger
+	status   byte   // of the transaction, as the driver knows it
+	unsynced bool   // a message of the extended protocol was sent since the last Sync
+	skipping bool   // an error was reported: what comes before Sync is dropped
+	copying  bool   // the origin takes CopyData
+	group    uint64 // number of the Syncs sent
+	taking   partial
+	giving   partial
+	again    bool // there is more to take of what was read
+	held     int  // local ParseCompletes that wait for what the origin says next
+	writing  bool // the serving goroutine is about to write to the origin
+	closing  bool // the pump ends when the ledger is empty
+	farewell bool // the origin said FATAL, and the driver was told
+	left     leftovers
+	ended    error // why the pump ended the client
+
+	statements map[string]*statement // by the driver's names
+	unnamed    []byte                // body of the unnamed one
+	unnamedOK  bool
+	unnamedGen uint64
+	unnamedSes query.Session
+
+	dead     atomic.Bool  // writes to the driver are pointless
+	since    atomic.Int64 // unix nanoseconds: when what is running began; 0: nothing is
+	canceled atomic.Bool  // by the watch, this time
+
+	leaseMu sync.Mutex // guards origin towards cancel requests
+	origin  *origin
+}
+
+// A partial is a message that is longer than what has been read of it.
+type partial struct {
+	left int  // bytes still to come
+	drop bool // they are not passed on
+}
+
+func newWaiter() *pool.Waiter[*origin] { return pool.NewWaiter[*origin]() }
+
+// serve runs until the driver leaves or must.
+func (c *client) serve() error {
+	c.waiter = newWaiter()
+	defer c.end()
+	for {
+		if c.origin == nil && c.s.stopping.Load() {
+			return c.fail(errStopping)
+		}
+		if !c.again {
+			if err := c.conn.Fill(); err != nil {
+				return c.lost(err)
+			}
+		}
+		if err := c.step(); err != nil {
+			return err
+		}
+		c.conn.Release()
+	}
+}
+
+// lost says why reading from the driver ended.
+func (c *client) lost(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.ended != nil {
+		return c.ended
+	}
+	if c.s.stopping.Load() && c.origin == nil {
+		return c.fail(errStopping)
+	}
+	if errors.Is(err, pgwire.ErrBufferFull) {
+		return c.fail(pgwire.Fatalf(pgwire.CodeLimitExceeded, "message header exceeds %d bytes", pgwire.BufferSize))
+	}
+	return fmt.Errorf("read from driver: %w", err)
+}
+
+// step takes what was read and moves it on.
+func (c *client) step() error {
+	c.mu.Lock()
+	answers, boundary, err := c.takeRequests()
+	if err != nil {
+		if c.origin == nil {
+			_ = c.replies.flush(c.conn)
+		}
+		c.mu.Unlock()
+		return c.fail(err)
+	}
+	switch {
+	case c.ended != nil:
+		c.mu.Unlock()
+		return c.ended
+	case c.origin == nil:
+		defer c.mu.Unlock()
+		if err := c.requests.flush(nil); err != nil {
+			return err
+		}
+		return c.replies.flush(c.conn)
+	case boundary && !c.pumping:
+		c.begin()
+		// What was answered locally so far goes out with the replies.
+		err := c.requests.flush(c.origin)
+		c.mu.Unlock()
+		return c.pump(err)
+	case answers, c.pumping, c.copying, c.taking.left > 0, c.requests.pending() > maxHeld:
+		return c.stepDuplex(answers, boundary)
+	}
+	c.requests.hold()
+	c.mu.Unlock()
+	return nil
+}
+
+// begin notes when what the origin is asked for now began.
+func (c *client) begin() {
+	if c.since.Load() == 0 {
+		c.since.Store(time.Now().UnixNano())
+	}
+}
+
+// stepDuplex writes while the pump reads, and waits for the pump at a boundary.
+// The lock is held, and released.
+func (c *client) stepDuplex(answers, boundary bool) error {
+	if !c.pumping {
+		c.pumping, c.pumped = true, make(chan struct{})
+		go c.runPump()
+	}
+	if answers || boundary {
+		c.begin()
+	}
+	o := c.origin
+	c.writing = true
+	var w feed
+	w, c.requests = c.requests, feed{src: c.conn}
+	c.mu.Unlock()
+	err := w.flush(o) // the read buffer is this goroutine's alone
+	c.mu.Lock()
+	c.writing = false
+	settled := err != nil || boundary || c.settled()
+	c.mu.Unlock()
+	if !settled {
+		return nil
+	}
+	return c.joinPump()
+}
+
+// settled reports whether the origin connection owes nothing and is owed
+// nothing, so that it may go to another client. The lock is held.
+func (c *client) settled() bool {
+	return c.ledger.n == 0 && c.status == pgwire.TxIdle && !c.unsynced && !c.copying && !c.writing &&
+		c.taking.left == 0 && c.giving.left == 0 && c.held == 0 && c.requests.pending() == 0
+}
+
+// fail tells the driver why its connection ends, if err is meant for it.
+func (c *client) fail(err error) error {
+	var pe *pgwire.Error
+	if !errors.As(err, &pe) || c.dead.Load() || c.giving.left > 0 {
+		return err
+	}
+	e := *pe
+	e.Fatal = true
+	_ = c.conn.SetWriteDeadline(time.Now().Add(time.Second))
+	_, _ = c.conn.Write(e.Append(nil))
+	return err
+}
+
+// attach leases an origin connection and brings it into the client's state. The
+// lock is held.
+func (c *client) attach() *pgwire.Error {
+	c.since.Store(time.Now().UnixNano())
+	o, err := c.db.pool.Get(c.waiter)
+	if err != nil {
+		c.since.Store(0)
+		return poolError(err)
+	}
+	c.leaseMu.Lock()
+	c.origin = o
+	c.leaseMu.Unlock()
+	c.replies.gather()
+	c.replies.src = o.Conn
+	if o.params != c.params {
+		return c.applyParams()
+	}
+	return nil
+}
+
+// applyParams puts the client's start-up parameters in force. Those that this
+// database has accepted before travel with the client's first message; new ones
+// wait for the answer, because a query must not run without them.
+func (c *client) applyParams() *pgwire.Error {
+	o, sql := c.origin, c.params
+	if o.params != "" {
+		sql = strings.TrimSuffix("RESET ALL; "+sql, "; ")
+	}
+	o.params, o.unnamed = c.params, unnamedOwner{}
+	c.db.counts.paramSets.Add(1)
+	if _, good := c.db.goodParams.Load(c.params); good || c.params == "" {
+		c.requests.gather()
+		b := c.requests.buffer()
+		*b = pgwire.AppendQuery(*b, sql)
+		c.ledger.push(entry{kind: pgwire.MsgQuery, flags: own})
+		return nil
+	}
+	err := o.SetDeadline(time.Now().Add(cleanTimeout))
+	if err == nil {
+		_, err = o.Write(pgwire.AppendQuery(nil, sql))
+	}
+	if err == nil {
+		err = o.untilReady(func(status []byte) { c.replies.out = appendTo(c.replies.out, status) })
+	}
+	if err == nil {
+		err = o.SetDeadline(time.Time{})
+	}
+	if err == nil {
+		if c.db.goodCount.Add(1) <= maxGoodParams {
+			c.db.goodParams.Store(c.params, true)
+		}
+		return nil
+	}
+	var pe *pgwire.Error
+	c.left.session = query.Dirty
+	if !errors.As(err, &pe) {
+		c.left.session = query.Spoilt
+		pe = pgwire.Errorf(pgwire.CodeConnectionFailure, "origin connection was lost")
+	}
+	_ = o.SetDeadline(time.Time{})
+	c.detach()
+	return &pgwire.Error{Fatal: true, Code: pe.Code, Message: pe.Message}
+}
+
+func appendTo(out *[]byte, b []byte) *[]byte {
+	f := feed{out: out}
+	f.put(b)
+	return f.out
+}
+
+// detach gives the origin connection back. What of its replies is not written
+// yet is kept. The lock is held.
+func (c *client) detach() {
+	c.replies.hold()
+	o := c.origin
+	c.leaseMu.Lock()
+	c.origin = nil
+	c.leaseMu.Unlock()
+	c.replies.src = nil
+	left := c.left
+	left.status = c.status
+	c.left, c.status = leftovers{}, pgwire.TxIdle
+	c.ledger.shrink()
+	c.since.Store(0)
+	c.canceled.Store(false)
+	if len(o.Bytes()) > 0 { // half a message that nobody waits for
+		left.session = query.Spoilt
+	}
+	c.s.giveBack(o, left)
+}
+
+// end leaves nothing of the client behind.
+func (c *client) end() {
+	c.dead.Store(true)
+	c.abandon()
+	c.replies.drop()
+	c.requests.drop()
+	c.conn.Drop()
+	for _, s := range c.statements {
+		c.db.statements.release(s)
+	}
+}

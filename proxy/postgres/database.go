@@ -1,0 +1,129 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/proxy/pool"
+)
+
+// Config is what the dialect needs to know of a database.
+type Config struct {
+	// Dial opens a byte stream to the origin. Errors with a method
+	// Reason() string are shown to drivers by that reason.
+	Dial func(context.Context) (net.Conn, error)
+
+	Host     string // for certificates and messages; never resolved here
+	Database string
+	User     string
+	Password string
+	TLS      *tls.Config // nil: plain text to the origin
+
+	MaxConns     int           // most origin connections
+	MinConns     int           // kept open
+	QueryTimeout time.Duration // a statement that runs longer is cancelled; 0: none
+	AlwaysReset  bool          // reset an origin connection after every client that used it
+}
+
+// A Database is one configured origin with its pool. Clients come and go; Run
+// keeps the pool.
+type Database struct {
+	name       string
+	cfg        atomic.Pointer[Config]
+	verifiers  atomic.Pointer[map[string]*pgwire.Verifier] // by name of credential
+	pool       *pool.Pool[*origin]
+	statements *registry
+	welcome    atomic.Pointer[[]pgwire.Param] // what the origin last reported at a login
+	goodParams sync.Map                       // SQL of start-up parameters that an origin accepted
+	goodCount  atomic.Int64
+	counts     counts
+}
+
+// maxGoodParams bounds goodParams; beyond it start-up parameters are tried anew
+// at each attach.
+const maxGoodParams = 1000
+
+// counts are totals of a database.
+type counts struct {
+	queries, rePrepares, paramSets, resets, cancels, clientsGone atomic.Uint64
+}
+
+// NewDatabase makes a database with its pool. credentials are the names and
+// verifiers that drivers log in with.
+func NewDatabase(name string, cfg Config, credentials map[string]*pgwire.Verifier) *Database {
+	d := &Database{name: name, statements: newRegistry()}
+	d.cfg.Store(&cfg)
+	d.SetCredentials(credentials)
+	d.pool = pool.New(pool.Config[*origin]{
+		Dial:    d.dialOrigin,
+		Max:     cfg.MaxConns,
+		MinIdle: cfg.MinConns,
+	})
+	return d
+}
+
+// Run keeps the pool until ctx ends.
+func (d *Database) Run(ctx context.Context) { d.pool.Run(ctx) }
+
+// SetConfig changes how origin connections are made. Connections of before serve
+// until their transaction ends; no client is cut. The pool's size does not change.
+func (d *Database) SetConfig(cfg Config) {
+	d.cfg.Store(&cfg)
+	d.pool.Renew()
+}
+
+// SetCredentials replaces the credentials that new clients are checked against.
+func (d *Database) SetCredentials(credentials map[string]*pgwire.Verifier) {
+	d.verifiers.Store(&credentials)
+}
+
+// Stats reads the pool's counters.
+func (d *Database) Stats() pool.Stats { return d.pool.Stats() }
+
+// poolError is what a driver is told when there was no connection for it.
+func poolError(err error) *pgwire.Error {
+	switch {
+	case errors.Is(err, pool.ErrTimeout), errors.Is(err, pool.ErrFull):
+		e := pgwire.Errorf(pgwire.CodeSystemError, "Failed to acquire a connection from the pool.")
+		e.Hint = "All origin connections are busy: end transactions sooner or raise the database's origin connection limit."
+		return e
+	case errors.Is(err, pool.ErrCanceled):
+		return pgwire.Errorf(pgwire.CodeQueryCanceled, "canceling statement due to user request")
+	case errors.Is(err, pool.ErrClosed):
+		return pgwire.Fatalf(pgwire.CodeAdminShutdown, "terminating connection: the database was removed or the proxy is stopping")
+	}
+	var pg *pgconn.PgError
+	if errors.As(err, &pg) { // the origin's own words
+		return pgwire.Errorf(pg.Code, "Server connection attempt failed: %s", pg.Message)
+	}
+	return pgwire.Errorf(pgwire.CodeSystemError, "Server connection attempt failed: %s", dialReason(err))
+}
+
+// dialReason names the kind of a failed dial, in one safe word.
+func dialReason(err error) string {
+	var r interface{ Reason() string }
+	var cert *tls.CertificateVerificationError
+	var ne net.Error
+	switch {
+	case errors.As(err, &r):
+		return r.Reason()
+	case errors.As(err, &cert):
+		return "certificate_verify_failed"
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return "connection_refused"
+	case errors.Is(err, errPlaintextOrigin):
+		return "tls_not_supported"
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
+		return "connection_timeout"
+	}
+	return "connection_failed"
+}

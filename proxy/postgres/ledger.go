@@ -1,0 +1,75 @@
+package postgres
+
+import "github.com/sluicedb/sluice/protocol/pgwire"
+
+// maxOwed is how many replies a client may be owed before the proxy stops
+// reading requests; a pipeline of 100 groups of five messages, Postgres.js's
+// largest, stays far below.
+const maxOwed = 16384
+
+// flags of an entry.
+const (
+	own    uint8 = 1 << iota // the proxy's own message: its replies are swallowed
+	local                    // not sent to the origin: answered by the proxy when its turn comes
+	params                   // a Describe of a statement that ParameterDescription has answered
+)
+
+// An entry is one message whose reply is owed, in the order sent.
+type entry struct {
+	kind  byte // type of the message; MsgClose only where a statement is closed
+	flags uint8
+	name  string        // Parse, Close: the client's name of the statement. Local Query: the tag
+	stmt  *statement    // Parse, Close: the statement; nil for the unnamed one
+	err   *pgwire.Error // what replaces the origin's error, which is provoked
+}
+
+// A ledger is the queue of entries. The origin answers strictly in order, so the
+// head says what the next reply belongs to.
+type ledger struct {
+	ring    []entry // length a power of two
+	head, n int
+}
+
+func (l *ledger) push(e entry) {
+	if l.n == len(l.ring) {
+		l.grow()
+	}
+	l.ring[(l.head+l.n)&(len(l.ring)-1)] = e
+	l.n++
+}
+
+func (l *ledger) grow() {
+	ring := make([]entry, max(8, 2*len(l.ring)))
+	for i := range l.n {
+		ring[i] = *l.at(i)
+	}
+	l.ring, l.head = ring, 0
+}
+
+// at is the entry i behind the head.
+func (l *ledger) at(i int) *entry { return &l.ring[(l.head+i)&(len(l.ring)-1)] }
+
+func (l *ledger) pop() entry {
+	p := l.at(0)
+	e := *p
+	*p = entry{}
+	l.head = (l.head + 1) & (len(l.ring) - 1)
+	l.n--
+	return e
+}
+
+// popLast takes the newest entry back.
+func (l *ledger) popLast() entry {
+	p := l.at(l.n - 1)
+	e := *p
+	*p = entry{}
+	l.n--
+	return e
+}
+
+// shrink gives a ring back that a large pipeline made, once it is empty.
+func (l *ledger) shrink() {
+	if l.n == 0 && len(l.ring) > 64 {
+		l.ring, l.head = nil, 0
+	}
+}

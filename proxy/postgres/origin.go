@@ -1,0 +1,166 @@
+package postgres
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"sort"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sluicedb/sluice/protocol/pgwire"
+)
+
+// applicationName is what origin connections call themselves in pg_stat_activity.
+const applicationName = "Sluice"
+
+// cleanTimeout bounds the work between two clients of an origin connection:
+// rolling back and resetting.
+const cleanTimeout = 5 * time.Second
+
+// cancelTimeout bounds one cancel request, its dial included (PgBouncer's
+// cancel_wait_timeout is 10 s as well).
+const cancelTimeout = 10 * time.Second
+
+var (
+	errPlaintextOrigin = errors.New("origin does not support TLS")
+	errOriginGone      = errors.New("origin connection was lost")
+)
+
+// An origin is one connection to the database. It belongs to the client that
+// leases it, or to the pool.
+type origin struct {
+	*pgwire.Conn
+	db     *Database
+	pid    uint32
+	secret []byte
+
+	prepared preparedSet
+	unnamed  unnamedOwner // whose statement the unnamed one is
+	params   string       // SQL of the start-up parameters in force
+
+	mu       sync.Mutex
+	cancels  int           // cancel requests on their way
+	canceled chan struct{} // closed when cancels falls to 0; nil if none were made
+}
+
+// An unnamedOwner names a client's unnamed statement, its gen-th.
+type unnamedOwner struct{ client, gen uint64 }
+
+// dialOrigin connects and logs in.
+func (d *Database) dialOrigin(ctx context.Context) (*origin, error) {
+	cfg := d.cfg.Load()
+	// Every setting that pgconn would take from the environment or from files
+	// of the user that runs the proxy is given here, or overwritten below.
+	pc, err := pgconn.ParseConfig("host=origin port=5432 user=origin dbname=origin sslmode=disable passfile=/dev/null " +
+		"servicefile=/dev/null target_session_attrs=any application_name=" + applicationName)
+	if err != nil {
+		return nil, fmt.Errorf("configure origin connection: %w", err)
+	}
+	pc.Host, pc.User, pc.Database, pc.Password = cfg.Host, cfg.User, cfg.Database, cfg.Password
+	pc.TLSConfig, pc.Fallbacks = cfg.TLS, nil
+	pc.RuntimeParams = map[string]string{"application_name": applicationName}
+	pc.LookupFunc = func(context.Context, string) ([]string, error) { return []string{cfg.Host}, nil }
+	pc.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return cfg.Dial(ctx) }
+	pc.OnNotice, pc.OnNotification = nil, nil
+	conn, err := pgconn.ConnectConfig(ctx, pc)
+	if err != nil {
+		if strings.Contains(err.Error(), "server refused TLS connection") { // pgconn has no type for it
+			return nil, errPlaintextOrigin
+		}
+		return nil, fmt.Errorf("connect to origin of %s: %w", d.name, err)
+	}
+	h, err := conn.Hijack()
+	if err != nil {
+		return nil, fmt.Errorf("take over origin connection of %s: %w", d.name, err)
+	}
+	welcome := make([]pgwire.Param, 0, len(h.ParameterStatuses))
+	for name, value := range h.ParameterStatuses {
+		welcome = append(welcome, pgwire.Param{Name: name, Value: value})
+	}
+	sort.Slice(welcome, func(i, j int) bool { return welcome[i].Name < welcome[j].Name })
+	d.welcome.Store(&welcome)
+	return &origin{Conn: pgwire.NewConn(h.Conn, false), db: d, pid: h.PID, secret: h.SecretKey}, nil
+}
+
+// Quiet implements pool.Conn.
+func (o *origin) Quiet() bool { return o.Conn.Quiet() }
+
+// Close implements pool.Conn: it says goodbye and closes.
+func (o *origin) Close() error {
+	o.Drop()
+	_ = o.SetDeadline(time.Now().Add(time.Second)) // of the goodbye and of TLS's
+	_, _ = o.Write(pgwire.AppendMessage(nil, pgwire.MsgTerminate))
+	return o.Conn.Close()
+}
+
+// cancel asks the origin to cancel what runs on the connection. It blocks until
+// the origin has closed the request's own connection, which it does after it has
+// signalled, or until cancelTimeout.
+func (o *origin) cancel(ctx context.Context) {
+	defer o.cancelDone()
+	ctx, stop := context.WithTimeout(ctx, cancelTimeout)
+	defer stop()
+	o.db.counts.cancels.Add(1)
+	_ = o.sendCancel(ctx) // best effort, as the protocol has it: there is nobody to tell
+}
+
+func (o *origin) sendCancel(ctx context.Context) error {
+	cfg := o.db.cfg.Load()
+	nc, err := cfg.Dial(ctx)
+	if err != nil {
+		return err
+	}
+	defer nc.Close()
+	deadline, _ := ctx.Deadline()
+	if err := nc.SetDeadline(deadline); err != nil {
+		return err
+	}
+	if cfg.TLS != nil {
+		ok, err := pgwire.RequestTLS(nc)
+		if err != nil {
+			return err
+		}
+		if !ok {
+			return errPlaintextOrigin
+		}
+		nc = tls.Client(nc, cfg.TLS)
+	}
+	if _, err := nc.Write(pgwire.AppendCancelRequest(nil, o.pid, o.secret)); err != nil {
+		return err
+	}
+	_, err = io.Copy(io.Discard, io.LimitReader(nc, 1<<10)) // until the origin closes
+	return err
+}
+
+// cancelStart notes that a cancel request is on its way: the connection must not
+// serve another client before cancelDone.
+func (o *origin) cancelStart() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.cancels++; o.cancels == 1 {
+		o.canceled = make(chan struct{})
+	}
+}
+
+func (o *origin) cancelDone() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.cancels--; o.cancels == 0 {
+		close(o.canceled)
+	}
+}
+
+// cancelling is closed when no cancel request is on its way any more; nil where
+// there was none since the connection was last cleaned.
+func (o *origin) cancelling() <-chan struct{} {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.canceled
+}

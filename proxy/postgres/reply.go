@@ -1,0 +1,319 @@
+package postgres
+
+import (
+	"bytes"
+	"fmt"
+
+	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/proxy/query"
+)
+
+// errorPeek is how many bytes of an ErrorResponse are waited for before it is
+// passed on: severity and SQLSTATE come first, long texts after.
+const errorPeek = 1024
+
+// takeReplies checks what the origin sent off against the ledger and passes on
+// what is the driver's. The lock is held.
+func (c *client) takeReplies() error {
+	for {
+		c.settle()
+		b := c.replies.rest()
+		if c.giving.left > 0 {
+			if len(b) == 0 {
+				return nil
+			}
+			n := min(c.giving.left, len(b))
+			c.giving.left -= n
+			if c.giving.drop {
+				c.replies.cut(n)
+			} else {
+				c.replies.keep(n)
+			}
+			continue
+		}
+		if len(b) < pgwire.HeaderSize {
+			return nil
+		}
+		typ, body, err := pgwire.Header(b)
+		if err != nil {
+			return err
+		}
+		full := pgwire.HeaderSize + body
+		need := full
+		switch typ {
+		case pgwire.MsgDataRow, pgwire.MsgCopyData, pgwire.MsgRowDescription, pgwire.MsgParameterDescription,
+			pgwire.MsgNoticeResponse, pgwire.MsgNotification, pgwire.MsgFunctionCallResponse, pgwire.MsgParameterStatus:
+			need = pgwire.HeaderSize
+		case pgwire.MsgErrorResponse:
+			need = min(full, errorPeek)
+		}
+		if len(b) < need {
+			if need > pgwire.BufferSize {
+				return fmt.Errorf("%w: message %q of %d bytes", pgwire.ErrProtocol, typ, full)
+			}
+			return nil
+		}
+		keep, err := c.check(typ, b[pgwire.HeaderSize:min(full, len(b))])
+		if err != nil {
+			return err
+		}
+		n := min(full, len(b))
+		c.giving = partial{left: full - n, drop: !keep}
+		if keep {
+			c.replies.keep(n)
+		} else {
+			c.replies.cut(n)
+		}
+	}
+}
+
+// settle answers the entries at the head that were not sent to the origin.
+func (c *client) settle() {
+	for c.ledger.n > 0 {
+		head := c.ledger.at(0)
+		if head.kind == pgwire.MsgCopyDone { // a mark, owed nothing
+			c.ledger.pop()
+			continue
+		}
+		if head.flags&local == 0 {
+			return
+		}
+		e := c.ledger.pop()
+		c.replies.gather()
+		b := c.replies.buffer()
+		switch e.kind {
+		case pgwire.MsgParse:
+			if c.status == pgwire.TxFailed {
+				c.held++ // PostgreSQL refuses it, unless it ends the transaction
+				continue
+			}
+			*b = pgwire.AppendMessage(*b, pgwire.MsgParseComplete)
+		case pgwire.MsgClose:
+			if e.stmt != nil {
+				c.db.statements.release(e.stmt)
+			}
+			*b = pgwire.AppendMessage(*b, pgwire.MsgCloseComplete)
+		case pgwire.MsgQuery:
+			*b = pgwire.AppendCommandComplete(*b, e.name)
+			*b = pgwire.AppendReadyForQuery(*b, c.status)
+		}
+	}
+}
+
+// release answers the Parses that settle held, now that the origin has said
+// something else than an error.
+func (c *client) releaseHeld() {
+	for ; c.held > 0; c.held-- {
+		c.replies.gather()
+		b := c.replies.buffer()
+		*b = pgwire.AppendMessage(*b, pgwire.MsgParseComplete)
+	}
+}
+
+// check decides on one message of the origin: whether the driver gets it, and
+// what it answers. body may be cut short where the message is long.
+func (c *client) check(typ byte, body []byte) (keep bool, err error) {
+	switch typ {
+	case pgwire.MsgNoticeResponse, pgwire.MsgParameterStatus, pgwire.MsgNotification:
+		return true, nil // at any time, owed to nothing
+	case pgwire.MsgErrorResponse:
+		return c.checkError(body)
+	}
+	if c.ledger.n == 0 {
+		return false, fmt.Errorf("%w: message %q that answers nothing", pgwire.ErrProtocol, typ)
+	}
+	if c.held > 0 {
+		c.releaseHeld()
+	}
+	head := c.ledger.at(0)
+	keep = head.flags&own == 0
+	var answers string // the kinds that it can answer
+	pops := false
+	switch typ {
+	case pgwire.MsgParseComplete:
+		answers, pops = "P", true
+		c.parsed(head)
+	case pgwire.MsgBindComplete:
+		answers, pops = "B", true
+	case pgwire.MsgCloseComplete:
+		answers, pops = "C", true
+	case pgwire.MsgParameterDescription:
+		answers = "D"
+		head.flags |= params
+	case pgwire.MsgRowDescription:
+		answers, pops = "DQ", head.kind == pgwire.MsgDescribe
+	case pgwire.MsgNoData:
+		answers, pops = "D", true
+	case pgwire.MsgDataRow:
+		answers = "EQ"
+	case pgwire.MsgCommandComplete:
+		answers, pops = "EQ", head.kind == pgwire.MsgExecute
+		if keep {
+			c.completed(bytes.TrimSuffix(body, []byte{0}))
+		}
+	case pgwire.MsgEmptyQueryResponse:
+		answers, pops = "EQ", head.kind == pgwire.MsgExecute
+	case pgwire.MsgPortalSuspended:
+		answers, pops = "E", true
+	case pgwire.MsgCopyInResponse:
+		answers = "EQ"
+		c.copyIn()
+	case pgwire.MsgCopyOutResponse, pgwire.MsgCopyData, pgwire.MsgCopyDone:
+		answers = "EQ"
+	case pgwire.MsgFunctionCallResponse:
+		answers = "F"
+	case pgwire.MsgReadyForQuery:
+		answers, pops = "QSF", true
+		if len(body) != 1 {
+			return false, fmt.Errorf("%w: ReadyForQuery", pgwire.ErrProtocol)
+		}
+		c.status = body[0]
+		c.copying = false
+	}
+	if bytes.IndexByte([]byte(answers), head.kind) < 0 {
+		return false, fmt.Errorf("%w: message %q cannot answer message %q", pgwire.ErrProtocol, typ, head.kind)
+	}
+	if pops {
+		c.ledger.pop()
+	}
+	return keep, nil
+}
+
+// parsed notes that a statement is prepared on the origin connection.
+func (c *client) parsed(head *entry) {
+	if head.stmt == nil {
+		return
+	}
+	if p := c.origin.prepared.byID[head.stmt.id]; p != nil {
+		p.ready = true
+	}
+}
+
+// completed looks at a command tag for what the command left behind.
+func (c *client) completed(tag []byte) {
+	if query.CleanTag(tag) {
+		if bytes.HasPrefix(tag, []byte("DEALLOCATE")) { // of a name that the client has not: not ours to know
+			c.left.session = query.Spoilt
+		}
+		return
+	}
+	c.left.session = max(c.left.session, query.Dirty)
+	switch string(tag) {
+	case "PREPARE":
+		c.left.prepared = true
+	case "DISCARD ALL":
+		c.origin.prepared.clear()
+		c.origin.unnamed = unnamedOwner{}
+	case "LOAD", "CREATE FUNCTION": // a library may have come along
+		c.left.session = query.Spoilt
+	}
+}
+
+// copyIn notes that the origin takes CopyData. While it does, it ignores Syncs.
+func (c *client) copyIn() {
+	c.copying = true
+	mark := 1
+	for ; mark < c.ledger.n; mark++ {
+		if c.ledger.at(mark).kind == pgwire.MsgCopyDone {
+			c.copying = false // sent ahead, data and all
+			break
+		}
+	}
+	if c.ledger.at(0).kind != pgwire.MsgExecute {
+		return
+	}
+	keptN := 1
+	for i := 1; i < c.ledger.n; i++ {
+		if e := *c.ledger.at(i); i > mark || e.kind != pgwire.MsgSync {
+			*c.ledger.at(keptN) = e
+			keptN++
+		}
+	}
+	for c.ledger.n > keptN {
+		c.ledger.popLast()
+	}
+}
+
+// checkError handles an ErrorResponse.
+func (c *client) checkError(body []byte) (keep bool, err error) {
+	f := pgwire.ParseErrorFields(body)
+	if f.Severity == "FATAL" || f.Severity == "PANIC" {
+		c.farewell = true
+		return true, nil
+	}
+	c.held = 0
+	if c.ledger.n == 0 {
+		return true, nil
+	}
+	head := c.ledger.at(0)
+	switch head.kind {
+	case pgwire.MsgQuery, pgwire.MsgFunctionCall, pgwire.MsgSync:
+		if head.flags&own == 0 {
+			return true, nil
+		}
+		// Start-up parameters that were good before are not any more. What the
+		// client sent behind them may have run without them.
+		return false, pgwire.Fatalf(f.Code, "%s", f.Message)
+	}
+	if f.Code == pgwire.CodeFeatureNotSupported && f.Routine == "RevalidateCachedQuery" && head.stmt != nil {
+		c.db.statements.retire(head.stmt) // so that the driver's next Parse is a real one
+	}
+	failed := c.ledger.pop()
+	replaced := failed.err
+	c.skipToSync()
+	c.undo(failed)
+	if failed.kind == pgwire.MsgParse && failed.stmt == nil && failed.flags&own == 0 {
+		c.unnamedOK = false
+	}
+	c.copying = false
+	if replaced != nil {
+		c.replies.put(replaced.Append(nil))
+		return false, nil
+	}
+	return true, nil
+}
+
+// skipToSync drops what the origin drops after an error: everything before Sync.
+func (c *client) skipToSync() {
+	i := 0
+	for i < c.ledger.n && c.ledger.at(i).kind != pgwire.MsgSync {
+		i++
+	}
+	for j := i - 1; j >= 0; j-- { // newest first, as the changes were made
+		c.undo(*c.ledger.at(j))
+	}
+	c.skipping = i == c.ledger.n
+	for ; i > 0; i-- {
+		c.ledger.pop()
+	}
+}
+
+// undo takes back what was noted when the message of e was taken, because the
+// origin has refused or dropped it.
+func (c *client) undo(e entry) {
+	switch {
+	case e.err != nil:
+	case e.kind == pgwire.MsgParse && e.stmt == nil:
+		c.origin.unnamed = unnamedOwner{}
+		c.unnamedOK = c.unnamedOK && e.flags&own != 0
+	case e.kind == pgwire.MsgParse:
+		if p := c.origin.prepared.byID[e.stmt.id]; p != nil && !p.ready && e.flags&local == 0 {
+			c.origin.prepared.remove(e.stmt)
+		}
+		if e.flags&own != 0 {
+			return
+		}
+		if c.statements[e.name] == e.stmt {
+			delete(c.statements, e.name)
+		}
+		c.db.statements.release(e.stmt)
+	case e.kind == pgwire.MsgClose && e.flags&own != 0:
+		c.origin.prepared.restore(e.stmt)
+	case e.kind == pgwire.MsgClose && e.stmt != nil:
+		if c.statements[e.name] == nil {
+			c.statements[e.name] = e.stmt
+		} else {
+			c.db.statements.release(e.stmt)
+		}
+	}
+}

@@ -1,0 +1,191 @@
+package postgres
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"encoding/binary"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/sluicedb/sluice/protocol/pgwire"
+)
+
+// loginTimeout bounds everything before a client is logged in, TLS included
+// (Hyperdrive's connect limit; PostgreSQL's authentication_timeout is 60 s).
+const loginTimeout = 15 * time.Second
+
+// maxLogins bounds the clients that are not logged in yet; more wait to be accepted.
+const maxLogins = 1024
+
+// maxCancels bounds the cancel requests under way; more are dropped, which the
+// protocol allows: a cancel request promises nothing.
+const maxCancels = 256
+
+// A Server serves drivers on any number of listeners.
+type Server struct {
+	// Lookup finds a database by the name that drivers give. Required.
+	Lookup func(name string) (*Database, bool)
+	// TLS is offered to drivers. Required unless AllowPlaintext.
+	TLS *tls.Config
+	// AllowPlaintext lets drivers log in without TLS.
+	AllowPlaintext bool
+	// MaxClients bounds the connected clients; 0 means 100,000.
+	MaxClients int
+	// Grace is how long clients in a transaction may go on after Serve's
+	// context has ended; 0 means 30 s.
+	Grace  time.Duration
+	Logger *slog.Logger // required
+
+	once       sync.Once
+	mockSecret []byte        // salts of users that do not exist
+	logins     chan struct{} // one a client that is not logged in
+	cancels    chan struct{} // one a cancel request
+	work       sync.WaitGroup
+	stopping   atomic.Bool
+
+	mu      sync.Mutex
+	clients map[uint32]*client // by the pid told to it
+	lastID  uint64
+	lastPID uint32
+}
+
+func (s *Server) init() {
+	s.mockSecret = make([]byte, 32)
+	rand.Read(s.mockSecret)
+	s.logins = make(chan struct{}, maxLogins)
+	s.cancels = make(chan struct{}, maxCancels)
+	s.clients = make(map[uint32]*client)
+	if s.MaxClients == 0 {
+		s.MaxClients = 100_000
+	}
+	if s.Grace == 0 {
+		s.Grace = 30 * time.Second
+	}
+}
+
+// Serve accepts drivers until ctx ends. Then it tells idle clients goodbye
+// (57P01), gives those in a transaction the Grace period, and returns when every
+// client is gone and every origin connection is back in its pool. Databases must
+// run for longer than Serve.
+func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
+	s.once.Do(s.init)
+	stop := context.AfterFunc(ctx, func() { ln.Close() })
+	defer stop()
+	done := make(chan struct{})
+	watched := make(chan struct{})
+	go func() { defer close(watched); s.watch(done) }()
+	err := s.accept(ctx, ln)
+	s.drain()
+	close(done)
+	<-watched
+	return err
+}
+
+func (s *Server) accept(ctx context.Context, ln net.Listener) error {
+	for {
+		nc, err := ln.Accept()
+		if ctx.Err() != nil {
+			if err == nil {
+				nc.Close()
+			}
+			return nil
+		}
+		if err != nil {
+			if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ECONNABORTED) {
+				s.Logger.Warn("accept", "err", err)
+				select {
+				case <-ctx.Done():
+				case <-time.After(100 * time.Millisecond):
+				}
+				continue
+			}
+			return err
+		}
+		s.logins <- struct{}{} // back pressure: the kernel's backlog waits
+		s.work.Go(func() { s.handle(nc) })
+	}
+}
+
+// handle serves one connection from a driver, whatever it turns out to want.
+func (s *Server) handle(nc net.Conn) {
+	defer nc.Close()
+	leave := sync.OnceFunc(func() { <-s.logins })
+	defer leave()
+	if err := nc.SetDeadline(time.Now().Add(loginTimeout)); err != nil {
+		return
+	}
+	c, err := s.login(nc)
+	if err != nil {
+		s.Logger.Debug("login", "remote", nc.RemoteAddr(), "err", err)
+		return
+	}
+	if c == nil { // a cancel request
+		return
+	}
+	defer s.remove(c)
+	if err := c.conn.SetDeadline(time.Time{}); err != nil {
+		return
+	}
+	leave()
+	err = c.serve()
+	s.Logger.Debug("client ended", "remote", nc.RemoteAddr(), "database", c.db.name, "user", c.user, "err", err)
+}
+
+// add gives c its key and makes it known to cancel requests and the watch.
+func (s *Server) add(c *client) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.clients) >= s.MaxClients {
+		return pgwire.Fatalf(pgwire.CodeTooManyConnections, "sorry, too many clients already")
+	}
+	if s.stopping.Load() {
+		return pgwire.Fatalf(pgwire.CodeAdminShutdown, "the proxy is stopping")
+	}
+	s.lastID++
+	c.id = s.lastID
+	for {
+		s.lastPID = (s.lastPID + 1) & 0x7fffffff // drivers read it as a signed number
+		if _, taken := s.clients[s.lastPID]; s.lastPID != 0 && !taken {
+			break
+		}
+	}
+	c.pid = s.lastPID
+	rand.Read(c.secret[:])
+	s.clients[c.pid] = c
+	return nil
+}
+
+func (s *Server) remove(c *client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.clients, c.pid)
+}
+
+// all copies the clients of the moment.
+func (s *Server) all() []*client {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	cs := make([]*client, 0, len(s.clients))
+	for _, c := range s.clients {
+		cs = append(cs, c)
+	}
+	return cs
+}
+
+// Clients is how many clients are logged in.
+func (s *Server) Clients() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.clients)
+}
+
+// key is what the client was told to cancel with.
+func (c *client) key() []byte {
+	return append(binary.BigEndian.AppendUint32(nil, c.pid), c.secret[:]...)
+}

@@ -1,0 +1,114 @@
+package postgres
+
+import (
+	"context"
+	"time"
+
+	"github.com/sluicedb/sluice/protocol/pgwire"
+)
+
+// watchTick is how often the watch looks at the clients that wait for an origin:
+// one ticker stands for a timer a query. A client that vanished is noticed within
+// two ticks.
+const watchTick = 250 * time.Millisecond
+
+// deafAfter is how long a cancelled statement may go on before its origin
+// connection is cut.
+const deafAfter = 5 * time.Second
+
+// watch looks after clients that wait until done is closed: those whose driver
+// is gone are cancelled, and so are statements that take too long.
+func (s *Server) watch(done <-chan struct{}) {
+	t := time.NewTicker(watchTick)
+	defer t.Stop()
+	for {
+		select {
+		case <-done:
+			return
+		case now := <-t.C:
+			for _, c := range s.all() {
+				c.look(now)
+			}
+		}
+	}
+}
+
+func (c *client) look(now time.Time) {
+	since := c.since.Load()
+	if since == 0 {
+		return
+	}
+	ran := now.Sub(time.Unix(0, since))
+	if ran < watchTick {
+		return
+	}
+	limit := c.db.cfg.Load().QueryTimeout
+	if limit > 0 && ran > limit+deafAfter {
+		c.cut()
+		return
+	}
+	if late := limit > 0 && ran > limit; !late && !c.conn.Gone() {
+		return
+	}
+	if c.canceled.Swap(true) {
+		return
+	}
+	if c.db.pool.Cancel(c.waiter) {
+		return
+	}
+	if o := c.busyOrigin(); o != nil {
+		c.s.work.Go(func() { o.cancel(context.Background()) }) // bounded by cancelTimeout
+	}
+}
+
+// cut ends a client whose origin does not answer, nor obey.
+func (c *client) cut() {
+	c.leaseMu.Lock()
+	defer c.leaseMu.Unlock()
+	if c.origin != nil && c.since.Load() != 0 {
+		_ = c.origin.SetDeadline(time.Unix(1, 0))
+	}
+}
+
+// drain ends every client: the idle at once, those in a transaction when it
+// ends, and all of them after the grace period.
+func (s *Server) drain() {
+	s.stopping.Store(true)
+	for _, c := range s.all() {
+		c.leaseMu.Lock()
+		idle := c.origin == nil && c.since.Load() == 0
+		c.leaseMu.Unlock()
+		if idle { // it waits for its driver; if it no longer does, serve sees stopping
+			_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+		}
+	}
+	gone := make(chan struct{})
+	go func() { defer close(gone); s.work.Wait() }()
+	t := time.NewTicker(watchTick)
+	defer t.Stop()
+	deadline := time.Now().Add(s.Grace)
+	for {
+		select {
+		case <-gone:
+			return
+		case now := <-t.C:
+			for _, c := range s.all() {
+				c.drainTick(now.After(deadline))
+			}
+		}
+	}
+}
+
+// drainTick says goodbye to a client that became idle, or to any after the deadline.
+func (c *client) drainTick(force bool) {
+	c.leaseMu.Lock()
+	defer c.leaseMu.Unlock()
+	if c.origin == nil && c.since.Load() == 0 || force {
+		_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+	if force && c.origin != nil {
+		_ = c.origin.SetDeadline(time.Unix(1, 0))
+	}
+}
+
+var errStopping = pgwire.Fatalf(pgwire.CodeAdminShutdown, "terminating connection due to administrator command")
