@@ -68,6 +68,7 @@ type client struct {
 	dead     atomic.Bool  // writes to the driver are pointless
 	since    atomic.Int64 // unix nanoseconds: when what is running began; 0: nothing is
 	canceled atomic.Bool  // by the watch, this time
+	expelled atomic.Int64 // unix nanoseconds: since when the client is no longer welcome; 0: it is
 
 	leaseMu sync.Mutex // guards origin towards cancel requests
 	origin  *origin
@@ -86,7 +87,7 @@ func (c *client) serve() error {
 	c.waiter = newWaiter()
 	defer c.end()
 	for {
-		if c.origin == nil && c.s.stopping.Load() {
+		if c.origin == nil && c.unwelcome() {
 			return c.fail(errStopping)
 		}
 		if !c.again {
@@ -101,6 +102,9 @@ func (c *client) serve() error {
 	}
 }
 
+// unwelcome reports whether the client is to go as soon as it is idle.
+func (c *client) unwelcome() bool { return c.s.stopping.Load() || c.expelled.Load() != 0 }
+
 // lost says why reading from the driver ended.
 func (c *client) lost(err error) error {
 	c.mu.Lock()
@@ -108,7 +112,7 @@ func (c *client) lost(err error) error {
 	if c.ended != nil {
 		return c.ended
 	}
-	if c.s.stopping.Load() && c.origin == nil {
+	if c.origin == nil && c.unwelcome() {
 		return c.fail(errStopping)
 	}
 	if errors.Is(err, pgwire.ErrBufferFull) {

@@ -52,7 +52,7 @@ type Database struct {
 // at each attach.
 const maxGoodParams = 1000
 
-// counts are totals of a database.
+// counts is what Counts reads.
 type counts struct {
 	queries, rePrepares, paramSets, resets, cancels, clientsGone atomic.Uint64
 }
@@ -84,6 +84,23 @@ func (d *Database) SetConfig(cfg Config) {
 // SetCredentials replaces the credentials that new clients are checked against.
 func (d *Database) SetCredentials(credentials map[string]*pgwire.Verifier) {
 	d.verifiers.Store(&credentials)
+}
+
+// Name is what drivers give as the database's name.
+func (d *Database) Name() string { return d.name }
+
+// Counts are totals of a database since it was made.
+type Counts struct {
+	Queries, RePrepares, ParamSets, Resets, Cancels, ClientsGone uint64
+}
+
+// Counts reads the totals.
+func (d *Database) Counts() Counts {
+	c := &d.counts
+	return Counts{
+		Queries: c.queries.Load(), RePrepares: c.rePrepares.Load(), ParamSets: c.paramSets.Load(),
+		Resets: c.resets.Load(), Cancels: c.cancels.Load(), ClientsGone: c.clientsGone.Load(),
+	}
 }
 
 // Stats reads the pool's counters.

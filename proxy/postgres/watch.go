@@ -34,6 +34,9 @@ func (s *Server) watch(done <-chan struct{}) {
 }
 
 func (c *client) look(now time.Time) {
+	if at := c.expelled.Load(); at != 0 {
+		c.drainTick(now.Sub(time.Unix(0, at)) > deafAfter)
+	}
 	since := c.since.Load()
 	if since == 0 {
 		return
@@ -112,3 +115,14 @@ func (c *client) drainTick(force bool) {
 }
 
 var errStopping = pgwire.Fatalf(pgwire.CodeAdminShutdown, "terminating connection due to administrator command")
+
+// Expel ends the clients of a database whose user stays does not name: the idle
+// at once, the others when their transaction ends, within five seconds.
+func (s *Server) Expel(d *Database, stays func(user string) bool) {
+	now := time.Now().UnixNano()
+	for _, c := range s.all() {
+		if c.db == d && !stays(c.user) {
+			c.expelled.CompareAndSwap(0, now)
+		}
+	}
+}

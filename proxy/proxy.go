@@ -1,0 +1,251 @@
+package proxy
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/sluicedb/sluice/control"
+	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/proxy/postgres"
+)
+
+// minConns is how many origin connections a database in use keeps open
+// (Hyperdrive's smallest pool).
+const minConns = 5
+
+// A Target is what Dial is to reach.
+type Target struct {
+	Hostname               string // registered with a tunnel
+	ClientID, ClientSecret string // of the service token
+}
+
+// Source is where the proxy takes the databases from. *control.Control is one.
+type Source interface {
+	Snapshot() *control.Snapshot
+	Changed() <-chan struct{}
+	OriginPassword(*control.Database) (control.Secret, error)
+	AccessClientSecret(*control.Database) (control.Secret, error)
+}
+
+// Config says how a proxy runs.
+type Config struct {
+	Source Source
+	// Dial opens a byte stream through a tunnel. An error with a method
+	// Reason() string is shown to drivers by that word.
+	Dial func(context.Context, Target) (net.Conn, error)
+	// TLS is offered to drivers.
+	TLS *tls.Config
+	// AllowPlaintext lets drivers log in without TLS.
+	AllowPlaintext bool
+	// QueryTimeout is how long a statement may run; 0: as long as it likes.
+	QueryTimeout time.Duration
+	// Grace is how long clients may finish their transactions at the end; 0 means 30 s.
+	Grace  time.Duration
+	Logger *slog.Logger
+}
+
+// A Proxy serves the databases of a Source.
+type Proxy struct {
+	cfg    Config
+	server *postgres.Server
+
+	mu      sync.Mutex
+	ctx     context.Context // of the pools, while Serve runs; it outlives the clients
+	running map[string]*database
+	pools   sync.WaitGroup
+}
+
+// A database is one whose pool runs.
+type database struct {
+	*postgres.Database
+	id    string
+	of    *control.Database // as configured last
+	limit int
+	stop  context.CancelFunc
+}
+
+// New makes a proxy. Serve runs it.
+func New(cfg Config) *Proxy {
+	p := &Proxy{cfg: cfg, running: make(map[string]*database)}
+	p.server = &postgres.Server{
+		Lookup: p.lookup, TLS: cfg.TLS, AllowPlaintext: cfg.AllowPlaintext, Grace: cfg.Grace, Logger: cfg.Logger,
+	}
+	return p
+}
+
+// Serve accepts drivers on ln until ctx ends and the clients have ended, for at
+// most the grace period. It returns when every goroutine that it started has.
+func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
+	pools, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	p.mu.Lock()
+	p.ctx = pools
+	p.mu.Unlock()
+	watched := make(chan struct{})
+	go func() { defer close(watched); p.watch(pools) }()
+	err := p.server.Serve(ctx, ln)
+	stop()
+	<-watched
+	p.mu.Lock()
+	p.ctx = nil
+	p.mu.Unlock()
+	p.pools.Wait()
+	return err
+}
+
+// lookup finds a database by name and starts its pool if this is its first client.
+func (p *Proxy) lookup(name string) (*postgres.Database, bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	of, ok := p.cfg.Source.Snapshot().Database(name)
+	if !ok || p.ctx == nil || !isPostgres(of.Origin.Scheme) {
+		return nil, false
+	}
+	if d, ok := p.running[of.ID]; ok {
+		return d.Database, true
+	}
+	cfg, err := p.configure(of)
+	if err != nil {
+		p.cfg.Logger.Error("database cannot be served", "database", of.Name, "err", err)
+		return nil, false
+	}
+	d := &database{Database: postgres.NewDatabase(of.Name, cfg, p.credentials(of)), id: of.ID, of: of, limit: of.OriginConnectionLimit}
+	p.start(d)
+	return d.Database, true
+}
+
+func isPostgres(scheme string) bool { return scheme == "postgres" || scheme == "postgresql" }
+
+// start runs a database's pool. The lock is held.
+func (p *Proxy) start(d *database) {
+	ctx, stop := context.WithCancel(p.ctx)
+	d.stop = stop
+	p.running[d.id] = d
+	p.pools.Go(func() {
+		defer stop()
+		d.Run(ctx)
+	})
+}
+
+// watch follows the state until ctx ends.
+func (p *Proxy) watch(ctx context.Context) {
+	for {
+		changed := p.cfg.Source.Changed()
+		p.follow()
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+		}
+	}
+}
+
+// follow brings the running databases to what the state says now.
+func (p *Proxy) follow() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	snapshot := p.cfg.Source.Snapshot()
+	for id, d := range p.running {
+		of, ok := snapshot.DatabaseByID(id)
+		if ok && of == d.of {
+			continue
+		}
+		if !ok || of.Name != d.of.Name || of.OriginConnectionLimit != d.limit {
+			// Gone, or to be made anew at the next login: clients of now are
+			// told when they next need an origin connection.
+			p.server.Expel(d.Database, func(string) bool { return false })
+			d.stop()
+			delete(p.running, id)
+			continue
+		}
+		if err := p.reconfigure(d, of); err != nil {
+			p.cfg.Logger.Error("database keeps its former configuration", "database", of.Name, "err", err)
+		}
+	}
+}
+
+// reconfigure changes a running database. The lock is held.
+func (p *Proxy) reconfigure(d *database, of *control.Database) error {
+	if of.Generation != d.of.Generation {
+		cfg, err := p.configure(of)
+		if err != nil {
+			return err
+		}
+		d.SetConfig(cfg)
+	}
+	credentials := p.credentials(of)
+	d.SetCredentials(credentials)
+	p.server.Expel(d.Database, func(user string) bool { return credentials[user] != nil })
+	d.of = of
+	return nil
+}
+
+// configure turns a database of the state into what the dialect needs.
+func (p *Proxy) configure(of *control.Database) (postgres.Config, error) {
+	tlsConfig, err := originTLS(of)
+	if err != nil {
+		return postgres.Config{}, err
+	}
+	password, err := p.cfg.Source.OriginPassword(of)
+	if err != nil {
+		return postgres.Config{}, fmt.Errorf("unseal origin password: %w", err)
+	}
+	dial, err := p.dialer(of)
+	if err != nil {
+		return postgres.Config{}, err
+	}
+	return postgres.Config{
+		Dial: dial, Host: of.Origin.Host, Database: of.Origin.Database, User: of.Origin.User, Password: password.Reveal(), TLS: tlsConfig,
+		MaxConns: of.OriginConnectionLimit, MinConns: min(minConns, of.OriginConnectionLimit), QueryTimeout: p.cfg.QueryTimeout,
+	}, nil
+}
+
+// dialer is how an origin is reached: through its tunnel, or directly.
+func (p *Proxy) dialer(of *control.Database) (func(context.Context) (net.Conn, error), error) {
+	if of.Origin.AccessClientID == "" {
+		addr := net.JoinHostPort(of.Origin.Host, strconv.Itoa(of.Origin.Port))
+		return func(ctx context.Context) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", addr)
+		}, nil
+	}
+	if p.cfg.Dial == nil {
+		return nil, errors.New("this proxy has no relay to reach tunnels by")
+	}
+	secret, err := p.cfg.Source.AccessClientSecret(of)
+	if err != nil {
+		return nil, fmt.Errorf("unseal access client secret: %w", err)
+	}
+	target := Target{Hostname: of.Origin.Host, ClientID: of.Origin.AccessClientID, ClientSecret: secret.Reveal()}
+	return func(ctx context.Context) (net.Conn, error) { return p.cfg.Dial(ctx, target) }, nil
+}
+
+// credentials are a database's names and verifiers. One that cannot be read admits nobody.
+func (p *Proxy) credentials(of *control.Database) map[string]*pgwire.Verifier {
+	m := make(map[string]*pgwire.Verifier, len(of.Credentials))
+	for _, c := range of.Credentials {
+		v, err := pgwire.ParseVerifier(string(c.Verifier))
+		if err != nil {
+			p.cfg.Logger.Error("credential cannot be used", "database", of.Name, "user", c.Name, "err", err)
+			continue
+		}
+		m[c.Name] = v
+	}
+	return m
+}
+
+// databases copies the running ones of the moment, by name.
+func (p *Proxy) databases() []*database {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Values(p.running))
+}
