@@ -12,7 +12,6 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"syscall"
 
 	"github.com/jackc/pgx/v5"
@@ -26,7 +25,7 @@ const (
 
 // PostgresConfig says where and how a PostgreSQL runs.
 type PostgresConfig struct {
-	Addr      string            // the only address it listens on, "" is a unix socket alone
+	Addr      string            // the only address it listens on
 	Port      int               // 0 is a free one of Addr
 	Namespace *Namespace        // nil is the machine's own network
 	Settings  map[string]string // of postgresql.conf, in addition to the harness's own
@@ -61,7 +60,7 @@ func (s *Stage) StartPostgres(ctx context.Context, config PostgresConfig) (*Post
 	s.Secret("origin password", p.Password)
 	if p.Port == 0 {
 		p.Port = 5432
-		if p.Addr != "" && config.Namespace == nil {
+		if config.Namespace == nil {
 			if p.Port, err = FreePort(p.Addr); err != nil {
 				return nil, err
 			}
@@ -108,15 +107,11 @@ func (p *Postgres) initialize(ctx context.Context) error {
 	if err := os.Mkdir(p.SocketDir, 0o755); err != nil {
 		return err
 	}
-	hosts := []string{"localhost", "127.0.0.1", "db.internal.example"}
-	if p.Addr != "" {
-		hosts = append(hosts, p.Addr)
-	}
 	var err error
 	if p.ca, err = NewCA("origin"); err != nil {
 		return err
 	}
-	cert, key, err := p.ca.Issue(hosts...)
+	cert, key, err := p.ca.Issue("localhost", "127.0.0.1", "db.internal.example", p.Addr)
 	if err != nil {
 		return err
 	}
@@ -228,9 +223,6 @@ func (p *Postgres) Admin(ctx context.Context) (*pgx.Conn, error) {
 // Connect connects as the login role by the way a neighbour would: over TLS to the server's
 // address, from inside its namespace if it has one. Close the connection.
 func (p *Postgres) Connect(ctx context.Context) (*pgx.Conn, error) {
-	if p.Addr == "" {
-		return p.connect(ctx, fmt.Sprintf("host=%s port=%d user=%s dbname=%s password=%s", p.SocketDir, p.Port, PostgresUser, PostgresDatabase, p.Password), nil)
-	}
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(p.ca.PEM)
 	return p.connect(ctx, fmt.Sprintf("host=%s port=%d user=%s dbname=%s password=%s sslmode=require", p.Addr, p.Port, PostgresUser, PostgresDatabase, p.Password),
@@ -254,20 +246,13 @@ func (p *Postgres) connect(ctx context.Context, dsn string, tlsConfig *tls.Confi
 
 // Origin is the server's address as a connector's service.
 func (p *Postgres) Origin() string {
-	if p.Addr == "" {
-		return fmt.Sprintf("unix:%s/.s.PGSQL.%d", p.SocketDir, p.Port)
-	}
 	return "tcp://" + net.JoinHostPort(p.Addr, strconv.Itoa(p.Port))
 }
 
 var received = regexp.MustCompile(`connection received: host=[^\[]`)
 
 // Connections counts the connections that ever reached the server's address, from its own log.
-// Those to the unix socket count only where it listens on nothing else.
 func (p *Postgres) Connections() int {
-	if p.Addr == "" {
-		return strings.Count(p.proc.Log(), "connection received: ") // the superuser's too: compare counts
-	}
 	return len(received.FindAllString(p.proc.Log(), -1))
 }
 

@@ -87,7 +87,7 @@ func (s *Stage) Start(c Command) (*Process, error) {
 	}
 	// A group of its own: Ctrl-C at a terminal reaches this process, which then ends the others in order.
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if !s.kept {
+	if !s.detached {
 		p.cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	}
 	if c.User != nil {

@@ -29,7 +29,7 @@ type Stage struct {
 	namespaces []*Namespace
 	secrets    []secret
 	closers    []func() error
-	kept       bool
+	detached   bool
 }
 
 // secret is a value that must appear in no log and no argument list.
@@ -101,15 +101,13 @@ func (s *Stage) Logs() string {
 	return b.String()
 }
 
-// Keep makes Close leave processes, namespaces and directory as they are; their number is
-// small and their owner ends them by pid. It must be called before the first process starts.
-func (s *Stage) Keep() { s.kept = true }
+// Detach lets the processes outlive this one, unless the stage is closed. It must be called
+// before the first process starts. Whoever never closes the stage owns the processes, and what
+// their namespaces hold ends with them.
+func (s *Stage) Detach() { s.detached = true }
 
 // Close ends the stage's processes, the last started first, and removes its directory.
 func (s *Stage) Close() error {
-	if s.kept {
-		return nil
-	}
 	s.mu.Lock()
 	processes, namespaces, closers := s.processes, s.namespaces, s.closers
 	s.processes, s.namespaces, s.closers = nil, nil, nil
