@@ -29,6 +29,10 @@ type Dialer struct {
 	// GoAway is called when the relay asks this peer to move, never at the same time as Configure. It may be nil.
 	GoAway func(*tunnelpb.GoAway)
 
+	// Commit is called when the carrier is connected, before the Hello is said; an error abandons the dial. A race of carriers
+	// uses it to let one register only. It may be nil.
+	Commit func(context.Context) error
+
 	Limits Limits       // what the relay may ask of this side
 	Logger *slog.Logger // discards unless set
 }
@@ -77,6 +81,13 @@ func (d *Dialer) logger() *slog.Logger {
 	return d.Logger
 }
 
+func (d *Dialer) commit(ctx context.Context) error {
+	if d.Commit == nil {
+		return nil
+	}
+	return d.Commit(ctx)
+}
+
 // session is what both carriers of a Dialer fill alike.
 func (d *Dialer) session(remote netip.AddrPort, welcome *tunnelpb.Welcome) *Session {
 	return &Session{
@@ -95,6 +106,9 @@ func (d *Dialer) dialQUIC(ctx context.Context, conf *tls.Config) (*Session, erro
 		return nil, err
 	}
 	control, err := link.conn.OpenStreamSync(ctx)
+	if err == nil {
+		err = d.commit(ctx)
+	}
 	if err != nil {
 		link.close(stream.CodeCancelled, "")
 		return nil, err
@@ -117,6 +131,10 @@ func (d *Dialer) dialWebSocket(ctx context.Context, conf *tls.Config) (*Session,
 	conf.NextProtos = []string{"http/1.1"}
 	ws, err := dialWS(ctx, d.Addr, conf)
 	if err != nil {
+		return nil, err
+	}
+	if err := d.commit(ctx); err != nil {
+		_ = ws.Close()
 		return nil, err
 	}
 	stop := ws.bound(ctx)

@@ -32,6 +32,8 @@ type Session struct {
 	configure func(context.Context, *tunnelpb.Configure) *tunnelpb.Configured
 	goAway    func(*tunnelpb.GoAway)
 	events    chan *tunnelpb.Frame // for the two functions above
+	gone      chan struct{}        // closed by readControl at the peer's first GoAway
+	isGone    bool                 // owned by readControl
 
 	ctx      context.Context // the session's life, which no caller's context has
 	cancel   context.CancelFunc
@@ -50,6 +52,7 @@ func newSession(s *Session, control io.ReadWriter) *Session {
 	s.ctx, s.cancel = context.WithCancel(context.Background())
 	s.incoming = make(chan *Incoming)
 	s.pending = make(map[uint64]chan *tunnelpb.Configured)
+	s.gone = make(chan struct{})
 	// A few messages may wait while one is worked on; a relay sends the next Configure after the answer to the last.
 	s.events = make(chan *tunnelpb.Frame, 8)
 
@@ -74,6 +77,9 @@ func (s *Session) RemoteAddr() netip.AddrPort { return s.remote }
 
 // Done returns a channel that is closed when the session has ended.
 func (s *Session) Done() <-chan struct{} { return s.link.closed() }
+
+// GoneAway returns a channel that is closed when the peer has asked this side to move: it takes no more streams.
+func (s *Session) GoneAway() <-chan struct{} { return s.gone }
 
 // Err returns nil until Done is closed, and then a *SessionError.
 func (s *Session) Err() error {
@@ -130,6 +136,10 @@ func (s *Session) handleFrame(f *tunnelpb.Frame) {
 			s.answerConfigure(f.GetId(), &tunnelpb.Configured{Error: "busy with an earlier configuration"})
 		}
 	case *tunnelpb.Frame_GoAway:
+		if !s.isGone {
+			s.isGone = true
+			close(s.gone)
+		}
 		select {
 		case s.events <- f:
 		default: // it was told already
