@@ -6,7 +6,7 @@ FUZZTIME  ?= 10s
 # A checkout that git cannot read (another owner, no .git) builds without a commit in its version.
 BUILDVCS  := $(shell git rev-parse --verify -q HEAD >/dev/null 2>&1 && echo true || echo false)
 BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS)
-UNIT       = $$($(GO) list ./... | grep -v -e '/integration$$' -e '/integration/harness$$')
+UNIT       = $$($(GO) list ./... | grep -v /integration) ./integration/structure
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
@@ -21,7 +21,7 @@ unit: ## unit tests with the race detector, no servers needed
 	$(GO) test -race -timeout 10m $(UNIT)
 
 integration: ## end-to-end tests on real servers and drivers
-	$(GO) test -race -count=1 -timeout 15m ./integration ./integration/harness
+	$(GO) test -race -count=1 -p 1 -timeout 15m $$($(GO) list ./integration/... | grep -v /structure$$)
 
 lint: ## gofmt, go vet and staticcheck, the version pinned in go.mod
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \

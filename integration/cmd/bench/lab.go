@@ -69,7 +69,7 @@ func newLab(ctx context.Context, o options) (l *lab, err error) {
 			return nil, err
 		}
 	}
-	return l, nil
+	return l, l.addSluice(ctx, pg)
 }
 
 func (l *lab) addPgBouncer(ctx context.Context, pg *harness.Postgres, name, root string) error {

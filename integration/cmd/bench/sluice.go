@@ -1,0 +1,50 @@
+package main
+
+import (
+	"context"
+	"path/filepath"
+	"strconv"
+
+	"github.com/sluicedb/sluice/integration/harness"
+)
+
+// addSluice starts a server and a connector, and adds the ways with and without the tunnel.
+func (l *lab) addSluice(ctx context.Context, pg *harness.Postgres) error {
+	root, err := harness.ModuleRoot(ctx)
+	if err != nil {
+		return err
+	}
+	sluice, err := l.stage.NewSluice(filepath.Join(root, "bin"), "127.0.0.1")
+	if err != nil {
+		return err
+	}
+	server, err := sluice.StartServer(ctx, "--proxy-plaintext")
+	if err != nil {
+		return err
+	}
+	limit := strconv.Itoa(poolSize)
+	direct, err := sluice.Database(ctx, pg, "", "direct", "--origin-host", pg.Addr, "--origin-port", strconv.Itoa(pg.Port),
+		"--sslmode", "require", "--origin-connection-limit", limit, "--caching-disabled")
+	if err != nil {
+		return err
+	}
+	direct.CAFile = ""
+	l.entries = append(l.entries, entry{name: "sluice", about: "the proxy straight to the origin", target: direct, cpu: server})
+
+	tokenFile, err := sluice.Tunnel(ctx, "vpc-1")
+	if err != nil {
+		return err
+	}
+	connector, err := sluice.StartConnector(ctx, "connector", tokenFile, nil)
+	if err != nil {
+		return err
+	}
+	through, err := sluice.Database(ctx, pg, "", "through", "--tunnel", "vpc-1", "--origin", pg.Origin(),
+		"--sslmode", "require", "--origin-connection-limit", limit, "--caching-disabled")
+	if err != nil {
+		return err
+	}
+	through.CAFile = ""
+	l.entries = append(l.entries, entry{name: "sluice+tunnel", about: "proxy, relay (in the proxy's process) and connector", target: through, cpu: server, tunnel: connector})
+	return nil
+}
