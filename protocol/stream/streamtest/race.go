@@ -1,0 +1,7 @@
+//go:build race
+
+package streamtest
+
+// oneByteTotal is how many bytes are sent one by one: 2^16 and a byte, because the race detector makes each of them five times as
+// expensive.
+const oneByteTotal = 1<<16 + 1
