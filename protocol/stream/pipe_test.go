@@ -42,7 +42,7 @@ func TestPipeDescriptors(t *testing.T) {
 		data := make([]byte, 1<<20)
 		var echo sync.WaitGroup
 		echo.Go(func() { _, _ = client.Write(data) })
-		if _, err := io.ReadFull(origin, data); err != nil {
+		if _, err := io.ReadFull(origin, make([]byte, len(data))); err != nil {
 			t.Fatal(err)
 		}
 		echo.Wait()
