@@ -105,9 +105,9 @@ func (c *Client) Dial(ctx context.Context, t Target) (stream.Conn, error) {
 		var lost *tunnel.SessionError
 		switch {
 		case errors.As(err, &refusal) && refusal.Code == tunnelpb.Code_DRAINING:
-			l.retire(session)
+			l.retire(session, true)
 		case errors.As(err, &lost):
-			l.retire(session)
+			l.retire(session, false)
 		case errors.As(err, &refusal):
 			return nil, refusal
 		default:

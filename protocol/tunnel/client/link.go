@@ -22,11 +22,11 @@ type link struct {
 	// turn is held by the one that dials; the others wait for it with their own contexts. It guards the fields below it.
 	turn    chan struct{}
 	backoff Backoff
-	relay   int       // index of the relay to try next
 	notTill time.Time // no attempt before
 	lastErr error     // why not before
 
 	mu      sync.Mutex
+	relay   int // counts relays that were left; chooses the one to dial
 	current *tunnel.Session
 	retired []*tunnel.Session
 	closed  bool
@@ -69,7 +69,8 @@ func (l *link) session(ctx context.Context) (*tunnel.Session, error) {
 func (l *link) dial(asked context.Context) (*tunnel.Session, error) {
 	ctx, cancel := context.WithTimeout(asked, dialTimeout)
 	defer cancel()
-	addr := l.client.Relays[l.relay%len(l.client.Relays)]
+	relay := l.next(0)
+	addr := l.client.Relays[relay%len(l.client.Relays)]
 	racer := &Racer{Protocol: l.client.Protocol, Dialer: tunnel.Dialer{
 		Addr: addr,
 		TLS:  l.client.TLS,
@@ -89,8 +90,8 @@ func (l *link) dial(asked context.Context) (*tunnel.Session, error) {
 		if asked.Err() != nil {
 			return nil, err // who asked gave up: it says nothing about the relay
 		}
-		l.relay++
-		if l.relay%len(l.client.Relays) == 0 || Permanent(err) {
+		// The others are tried at once, and then it is waited.
+		if l.next(1)%len(l.client.Relays) == 0 || Permanent(err) {
 			l.lastErr, l.notTill = err, time.Now().Add(l.backoff.Next(err))
 		}
 		return nil, err
@@ -141,18 +142,31 @@ func (l *link) live() *tunnel.Session {
 	case <-l.current.GoneAway():
 		l.retired = append(l.retired, l.current)
 		l.current = nil
+		l.relay++
 	default:
 	}
 	return l.current
 }
 
-// retire takes s out of use; its streams go on.
-func (l *link) retire(s *tunnel.Session) {
+// next adds to the count of relays that were left, and returns it.
+func (l *link) next(n int) int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.current == s {
-		l.retired = append(l.retired, s)
-		l.current = nil
+	l.relay += n
+	return l.relay
+}
+
+// retire takes s out of use; its streams go on. Another relay is next when this one is leaving.
+func (l *link) retire(s *tunnel.Session, leaving bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.current != s {
+		return
+	}
+	l.retired = append(l.retired, s)
+	l.current = nil
+	if leaving {
+		l.relay++
 	}
 }
 

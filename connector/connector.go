@@ -1,0 +1,170 @@
+package connector
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicedb/sluice/protocol/tunnel"
+	"github.com/sluicedb/sluice/protocol/tunnel/client"
+	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
+)
+
+const (
+	// defaultSlots is how many sessions a connector keeps (reference/tunnel.md section 4, behaviour 4).
+	defaultSlots = 4
+	// maxSlots bounds them: a relay admits a bounded number for each tunnel.
+	maxSlots = 16
+	// defaultGrace is how long streams may go on after a stop was asked for; cloudflared's --grace-period has the same.
+	defaultGrace = 30 * time.Second
+	// reportEvery spaces out the reports of a permanent refusal (behaviour 7).
+	reportEvery = time.Minute
+)
+
+// Config says which tunnel a connector serves, and how. Only Token is required.
+type Config struct {
+	Token    tunnel.Token
+	Relays   []string        // host:port of each relay, instead of the token's
+	Protocol client.Protocol // client.Auto unless set
+	Slots    int             // sessions with relays, 1 to 16; 4 unless set
+	Grace    time.Duration   // how long streams may go on when Run is asked to stop; 30 s unless set
+	Version  string          // of this software, for people
+	Logger   *slog.Logger    // slog.Default unless set
+}
+
+// Connector serves one tunnel from inside a private network. Make one with New; Run it once.
+type Connector struct {
+	cfg     Config
+	id      string
+	tls     *tls.Config
+	log     *slog.Logger
+	metrics metrics
+
+	registered atomic.Int32 // slots with a session
+
+	configuring sync.Mutex // serialises changes of ingress
+	ingress     atomic.Pointer[ingress]
+
+	reportMu sync.Mutex
+	reported time.Time // when a permanent refusal was last reported
+}
+
+// New checks cfg wholly, and returns every fault.
+func New(cfg Config) (*Connector, error) {
+	if len(cfg.Relays) == 0 {
+		cfg.Relays = cfg.Token.Relays
+	}
+	if cfg.Slots == 0 {
+		cfg.Slots = defaultSlots
+	}
+	if cfg.Grace == 0 {
+		cfg.Grace = defaultGrace
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	var faults []error
+	if cfg.Token.Tunnel == "" || cfg.Token.Secret == "" {
+		faults = append(faults, errors.New("the tunnel token is empty"))
+	}
+	if len(cfg.Relays) == 0 {
+		faults = append(faults, errors.New("neither the token nor --relay names a relay"))
+	}
+	for _, addr := range cfg.Relays {
+		if host, port, err := net.SplitHostPort(addr); err != nil || host == "" || port == "" {
+			faults = append(faults, fmt.Errorf("relay %q: want host:port", addr))
+		}
+	}
+	if cfg.Slots < 1 || cfg.Slots > maxSlots {
+		faults = append(faults, fmt.Errorf("%d slots: want 1 to %d", cfg.Slots, maxSlots))
+	}
+	if cfg.Grace < 0 {
+		faults = append(faults, errors.New("the grace period is negative"))
+	}
+	roots, err := rootsOf(cfg.Token)
+	if err != nil {
+		faults = append(faults, err)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return nil, err
+	}
+	id := make([]byte, 16) // 128 bits, as a UUID
+	rand.Read(id)          // never fails: crypto/rand ends the process first
+	c := &Connector{
+		cfg:     cfg,
+		id:      hex.EncodeToString(id),
+		tls:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13},
+		metrics: newMetrics(),
+	}
+	c.log = cfg.Logger.With("tunnel", cfg.Token.Tunnel, "connector", c.id)
+	c.ingress.Store(&ingress{})
+	return c, nil
+}
+
+// rootsOf returns the authority that a token names; nil, the system's, when it names none.
+func rootsOf(t tunnel.Token) (*x509.CertPool, error) {
+	if t.CA == "" {
+		return nil, nil
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM([]byte(t.CA)) {
+		return nil, errors.New("the token's certificate authority is not PEM")
+	}
+	return roots, nil
+}
+
+// Run serves until ctx ends. Then it takes no more streams, waits for those that are open at most for Grace, and returns nil;
+// without streams it returns at once. Nothing that a relay says or does not say ends it.
+func (c *Connector) Run(ctx context.Context) error {
+	c.log.Info("connector starts", "relays", c.cfg.Relays, "slots", c.cfg.Slots)
+	var slots sync.WaitGroup
+	for i := range c.cfg.Slots {
+		s := &slot{c: c, index: i, relay: i, log: c.log.With("slot", i)}
+		slots.Go(func() { s.run(ctx) })
+	}
+	slots.Wait()
+	c.log.Info("connector stopped")
+	return nil
+}
+
+// Ready reports whether a slot has a session with a relay.
+func (c *Connector) Ready() bool { return c.registered.Load() > 0 }
+
+// configure takes the rules of a relay, if they are newer than those in force.
+func (c *Connector) configure(_ context.Context, msg *tunnelpb.Configure) *tunnelpb.Configured {
+	c.configuring.Lock()
+	defer c.configuring.Unlock()
+	now := c.ingress.Load()
+	if msg.GetVersion() <= now.version {
+		return &tunnelpb.Configured{Version: now.version}
+	}
+	next, err := parseIngress(msg)
+	if err != nil {
+		c.log.Error("the relay sent an ingress that is not valid; the previous one stays", "version", msg.GetVersion(), "err", err)
+		return &tunnelpb.Configured{Version: now.version, Error: err.Error()}
+	}
+	c.ingress.Store(next)
+	c.metrics.config.Set(float64(next.version))
+	c.log.Info("ingress is in force", "version", next.version, "rules", len(msg.GetIngress()))
+	return &tunnelpb.Configured{Version: next.version}
+}
+
+// mayReport spaces out the reports of a permanent refusal over all slots.
+func (c *Connector) mayReport(now time.Time) bool {
+	c.reportMu.Lock()
+	defer c.reportMu.Unlock()
+	if !c.reported.IsZero() && now.Sub(c.reported) < reportEvery {
+		return false
+	}
+	c.reported = now
+	return true
+}

@@ -1,0 +1,189 @@
+package connector
+
+import (
+	"context"
+	"log/slog"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/tunnel"
+	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
+)
+
+// goAwayTimeout bounds telling a relay that no more streams are wanted; the session may be stuck.
+const goAwayTimeout = time.Second
+
+// link is one session and the streams in it.
+type link struct {
+	c       *Connector
+	log     *slog.Logger
+	session *tunnel.Session       // set before serve
+	goAway  chan *tunnelpb.GoAway // the relay asked the slot to move
+
+	mu       sync.Mutex
+	open     int
+	stopping bool
+	idle     chan struct{} // closed when stopping and no stream is open
+}
+
+func newLink(c *Connector, log *slog.Logger) *link {
+	return &link{c: c, log: log, goAway: make(chan *tunnelpb.GoAway, 1), idle: make(chan struct{})}
+}
+
+// asked is the Dialer's GoAway: it may run before the session is known.
+func (l *link) asked(g *tunnelpb.GoAway) {
+	select {
+	case l.goAway <- g:
+	default: // asked already
+	}
+}
+
+// serve answers the session's opens until it ends, and returns when its streams have ended.
+func (l *link) serve() {
+	var streams sync.WaitGroup
+	defer streams.Wait()
+	for {
+		// The session ends this, whatever becomes of the slot: streams outlive the order to stop.
+		in, err := l.session.Accept(context.Background())
+		if err != nil {
+			return
+		}
+		if !l.begin() {
+			l.refuse(in, &tunnel.Refusal{Code: tunnelpb.Code_DRAINING, Message: "the connector is shutting down"})
+			continue
+		}
+		streams.Go(func() {
+			defer l.end()
+			l.join(in)
+		})
+	}
+}
+
+// join dials the origin that in asks for and copies both ways until both have ended.
+func (l *link) join(in *tunnel.Incoming) {
+	c, hostname := l.c, in.Request.GetHostname()
+	log := l.log.With("hostname", hostname)
+	s, ok := c.ingress.Load().lookup(hostname)
+	if !ok {
+		log.Warn("no ingress rule names the hostname")
+		l.refuse(in, &tunnel.Refusal{Code: tunnelpb.Code_UNKNOWN_HOST, Message: "no ingress rule of the connector names the hostname"})
+		return
+	}
+	start := time.Now()
+	origin, err := dialOrigin(in.Context(), s, connectTimeout)
+	if err != nil {
+		log.Warn("origin not reached", "err", err, "dur", time.Since(start))
+		l.refuse(in, refusalOf(err))
+		return
+	}
+	c.metrics.openSeconds.Observe(time.Since(start).Seconds())
+	peer, err := in.Accept()
+	if err != nil {
+		c.metrics.opens.WithLabelValues("cancelled").Inc()
+		log.Debug("opener gave up", "err", err)
+		origin.Reset(stream.CodeCancelled)
+		return
+	}
+	c.metrics.opens.WithLabelValues("ok").Inc()
+	c.metrics.streams.Inc()
+	defer c.metrics.streams.Dec()
+	if err := writeEarly(origin, in.Request.GetEarlyData()); err != nil {
+		log.Debug("early data not written", "err", err)
+		origin.Reset(stream.CodeAborted)
+		peer.Reset(stream.CodeAborted)
+		return
+	}
+	stats, err := stream.Pipe(context.Background(), peer, origin) // the session's end resets peer
+	c.metrics.bytes.WithLabelValues("to_origin").Add(float64(stats.AToB))
+	c.metrics.bytes.WithLabelValues("from_origin").Add(float64(stats.BToA))
+	log.Debug("stream ended", "remote", in.Request.GetRemote(), "dur", time.Since(start), "err", err)
+}
+
+// writeEarly writes what travelled with the open. A fresh socket takes 4 KiB at once, so the deadline is never met in good times.
+func writeEarly(origin stream.Conn, early []byte) error {
+	if len(early) == 0 {
+		return nil
+	}
+	if err := origin.SetWriteDeadline(time.Now().Add(connectTimeout)); err != nil {
+		return err
+	}
+	if _, err := origin.Write(early); err != nil {
+		return err
+	}
+	return origin.SetWriteDeadline(time.Time{})
+}
+
+func (l *link) refuse(in *tunnel.Incoming, r *tunnel.Refusal) {
+	l.c.metrics.opens.WithLabelValues(result(r)).Inc()
+	if err := in.Refuse(r); err != nil {
+		l.log.Debug("refusal not sent", "err", err)
+	}
+}
+
+// drain takes no more streams, waits until those that are open have ended, and closes the session: at most for grace (0: without
+// limit), and once ctx has ended at most for the connector's own. With tell the relay is told, so that it chooses another session.
+func (l *link) drain(ctx context.Context, grace time.Duration, tell bool) {
+	idle := l.stop()
+	if tell {
+		// The order to stop has ended ctx; what follows is bounded by goAwayTimeout.
+		told, cancel := context.WithTimeout(context.WithoutCancel(ctx), goAwayTimeout)
+		if err := l.session.SendGoAway(told, &tunnelpb.GoAway{DeadlineMs: uint64(l.c.cfg.Grace.Milliseconds()), Message: "the connector is shutting down"}); err != nil {
+			l.log.Debug("relay not told", "err", err)
+		}
+		cancel()
+	}
+	stopped := ctx.Done()
+	var expired <-chan time.Time
+	if grace > 0 {
+		expired = time.After(grace)
+	}
+	for waiting := true; waiting; {
+		select {
+		case <-idle:
+			waiting = false
+		case <-l.session.Done():
+			waiting = false
+		case <-stopped:
+			stopped = nil
+			expired = time.After(l.c.cfg.Grace)
+		case <-expired:
+			l.log.Warn("grace period is over, streams are reset", "streams", l.session.Streams())
+			waiting = false
+		}
+	}
+	l.session.Close(stream.CodeDraining, "the connector is shutting down")
+}
+
+// begin counts a stream, unless the link is stopping.
+func (l *link) begin() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.stopping {
+		l.open++
+	}
+	return !l.stopping
+}
+
+func (l *link) end() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open--
+	if l.stopping && l.open == 0 {
+		close(l.idle)
+	}
+}
+
+// stop takes no more streams; the channel is closed when none is open.
+func (l *link) stop() <-chan struct{} {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.stopping && l.open == 0 {
+		close(l.idle)
+	}
+	l.stopping = true
+	return l.idle
+}
+
+func label(slot int) string { return strconv.Itoa(slot) }
