@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 )
 
 // Selector names what a rule looks at.
@@ -93,11 +94,15 @@ func (r *Rule) UnmarshalJSON(b []byte) error {
 
 // prefix parses the value of an IP rule.
 func (r Rule) prefix() (netip.Prefix, error) {
-	if addr, err := netip.ParseAddr(r.Value); err == nil {
-		addr = addr.Unmap()
-		return netip.PrefixFrom(addr, addr.BitLen()), nil
+	if strings.Contains(r.Value, "/") {
+		return netip.ParsePrefix(r.Value)
 	}
-	return netip.ParsePrefix(r.Value)
+	addr, err := netip.ParseAddr(r.Value)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	addr = addr.Unmap().WithZone("")
+	return netip.PrefixFrom(addr, addr.BitLen()), nil
 }
 
 // usable reports whether the rule can be evaluated at all.

@@ -103,7 +103,7 @@ func (t *ServiceToken) Disable() {
 // Validate reports every fault at once, as a *ValidationError.
 func (t *ServiceToken) Validate() error {
 	var f Faults
-	validateName(&f, "name", t.Name)
+	ValidateName(&f, "name", t.Name)
 	if !wellFormedClientID(t.ClientID) {
 		f.Addf("client_id", "must be 32 hexadecimal digits followed by %s", clientIDSuffix)
 	}

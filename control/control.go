@@ -2,27 +2,32 @@ package control
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
+	"fmt"
 	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
+	"github.com/nats-io/nats.go"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/sluicedb/sluice/access"
 )
 
-var errNotYet = errors.New("control: not yet")
-
 // Config says where the state lives.
 type Config struct {
-	// DataDir holds the embedded store, the keyset and ca.pem. It is made with
-	// mode 0700.
+	// DataDir holds the embedded store, keyset.json and ca.pem. It is made
+	// with mode 0700 when missing, and belongs to one process at a time when
+	// the store is embedded.
 	DataDir string
-	// StoreURL is empty for the embedded store, or nats://host:port[,...].
+	// StoreURL is empty for the embedded store, or nats://host:port[,...]; a
+	// URL may carry credentials.
 	StoreURL string
 	// KeysetFile is the Tink keyset that seals secrets; empty means
-	// keyset.json in DataDir. It is made when missing, with mode 0600.
+	// keyset.json in DataDir. It is made on the first start, with mode 0600,
+	// and is needed by every node of one store.
 	KeysetFile string
 	// PublicHosts are the names and addresses that the server certificate
 	// covers, besides localhost, the loopback addresses and this host's name.
@@ -31,151 +36,180 @@ type Config struct {
 }
 
 // Control is one node's hold on the desired state. Its methods are safe for
-// concurrent use.
-type Control struct{}
+// concurrent use; those that take a context ask the store, and wait for it up
+// to commitWait when it is away.
+type Control struct {
+	logger     *slog.Logger
+	embedded   *embedded // nil on an external store
+	store      *store
+	replica    *replica
+	sealer     sealer
+	authority  *authority
+	issuer     string
+	signer     *access.Signer
+	verifier   *access.Verifier
+	firstToken *Secret
+	audit      *auditor
+	metrics    *metrics
+
+	watching atomic.Bool // the watch is attached
+	running  atomic.Bool
+
+	seenMu sync.Mutex
+	seen   map[string]time.Time // uses that are yet to be written
+}
 
 // Open connects to the store, makes what a first start needs, and reads the
 // whole state. Several nodes may open one store at once: they converge on one
-// bootstrap. The caller runs Run and, at the end, Close.
-func Open(ctx context.Context, cfg Config) (*Control, error) { return nil, errNotYet }
+// bootstrap. The caller calls Run, and Close at the end.
+func Open(ctx context.Context, cfg Config) (*Control, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	if cfg.DataDir == "" {
+		return nil, &ValidationError{Faults: []Fault{{Field: "data_dir", Message: "is required"}}}
+	}
+	if err := makeDataDir(cfg.DataDir); err != nil {
+		return nil, err
+	}
+	c := &Control{
+		logger:  cfg.Logger,
+		replica: newReplica(cfg.Logger),
+		seen:    map[string]time.Time{},
+	}
+	c.metrics = newMetrics(c)
+	if err := c.open(ctx, cfg); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	return c, nil
+}
 
-// Run follows the store until ctx ends.
-func (c *Control) Run(ctx context.Context) error { return errNotYet }
+func (c *Control) open(ctx context.Context, cfg Config) error {
+	nc, err := c.connect(cfg)
+	if err != nil {
+		return err
+	}
+	if c.store, err = connectStore(ctx, nc, cfg.StoreURL != "", cfg.Logger); err != nil {
+		nc.Close()
+		return err
+	}
+	if c.audit, err = openAuditor(ctx, c.store, cfg.StoreURL != "", c.metrics); err != nil {
+		return err
+	}
+	if err := c.bootstrap(ctx, cfg); err != nil {
+		return err
+	}
+	return c.store.load(ctx, c.replica)
+}
 
-// Close disconnects and stops an embedded store.
-func (c *Control) Close() error { return errNotYet }
+// connect starts the embedded server, or dials the external one.
+func (c *Control) connect(cfg Config) (*nats.Conn, error) {
+	options := []nats.Option{
+		nats.Name("sluice"),
+		nats.MaxReconnects(-1),
+		nats.ReconnectWait(backoffBase),
+		nats.ReconnectJitter(time.Second, time.Second),
+		nats.ReconnectBufSize(-1), // a write fails at once while disconnected, and is tried again by commit
+		nats.Timeout(requestWait),
+		nats.PingInterval(10 * time.Second),
+		nats.MaxPingsOutstanding(2),
+		nats.ErrorHandler(func(_ *nats.Conn, _ *nats.Subscription, err error) {
+			c.logger.Warn("store connection", "err", err)
+		}),
+		nats.DisconnectErrHandler(func(_ *nats.Conn, err error) {
+			if err != nil {
+				c.logger.Warn("store disconnected", "err", err)
+			}
+		}),
+		nats.ReconnectHandler(func(*nats.Conn) { c.logger.Info("store connected again") }),
+	}
+	if cfg.StoreURL != "" {
+		nc, err := nats.Connect(cfg.StoreURL, options...)
+		if err != nil {
+			// The URL may hold a password, so it is not repeated.
+			return nil, fmt.Errorf("connect to the store: %w: %w", ErrUnavailable, err)
+		}
+		return nc, nil
+	}
+	e, err := startEmbedded(cfg.DataDir, cfg.Logger)
+	if err != nil {
+		return nil, err
+	}
+	c.embedded = e
+	nc, err := nats.Connect("", append(options, nats.InProcessServer(e.server))...)
+	if err != nil {
+		return nil, fmt.Errorf("connect to the embedded store: %w", err)
+	}
+	return nc, nil
+}
 
-// Ready says whether the store answers; nil when it does. It does not block.
-func (c *Control) Ready() error { return errNotYet }
+// makeDataDir makes a directory that nobody else reads, or checks one.
+func makeDataDir(dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	if err := os.Chmod(dir, 0o700); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	return nil
+}
 
-// FirstToken returns the API token that this very Open made, if it did.
-func (c *Control) FirstToken() (Secret, bool) { return "", false }
+// Run follows the store, so that the snapshot has what other nodes write, and
+// writes audit records and token uses. It blocks until ctx ends, gives what is
+// queued a few seconds, and returns nil then.
+func (c *Control) Run(ctx context.Context) error {
+	if c.running.Swap(true) {
+		return errors.New("control runs already")
+	}
+	defer c.running.Store(false)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return c.store.follow(ctx, c.replica, c.watching.Store) })
+	g.Go(func() error { return c.audit.run(ctx) })
+	g.Go(func() error { return c.flushSeen(ctx) })
+	if err := g.Wait(); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return nil
+}
+
+// Close disconnects and stops an embedded store, when Run has returned. The
+// last snapshot stays readable.
+func (c *Control) Close() error {
+	if c.store != nil {
+		c.store.nc.Close()
+	}
+	if c.embedded != nil {
+		return c.embedded.stop()
+	}
+	return nil
+}
+
+// Ready returns nil while the store is connected and the watch attached, else
+// what is missing. It does not ask the store.
+func (c *Control) Ready() error {
+	switch {
+	case !c.store.nc.IsConnected():
+		return ErrUnavailable
+	case c.running.Load() && !c.watching.Load():
+		return fmt.Errorf("the watch is not attached: %w", ErrUnavailable)
+	}
+	return nil
+}
+
+// FirstToken returns the API token that this very Open made, if it did: it is
+// shown once and never again.
+func (c *Control) FirstToken() (Secret, bool) {
+	if c.firstToken == nil {
+		return "", false
+	}
+	return *c.firstToken, true
+}
 
 // Snapshot returns the current state: immutable, never nil, one pointer load.
-func (c *Control) Snapshot() *Snapshot { return nil }
+// What this node has written is in it when the write returns; what others have
+// written follows within milliseconds while Run runs.
+func (c *Control) Snapshot() *Snapshot { return c.replica.snap.Load() }
 
 // Changed returns a channel that is closed at the next change of the snapshot.
 // Fetch it before the snapshot that it guards, and again after each change.
-func (c *Control) Changed() <-chan struct{} { return nil }
-
-// Collectors returns this component's Prometheus collectors.
-func (c *Control) Collectors() []prometheus.Collector { return nil }
-
-// CA returns the certificate authority's certificate in PEM form.
-func (c *Control) CA() []byte { return nil }
-
-// ServerTLS returns a configuration with the server certificate of API, relay
-// and proxy. The certificate is renewed in place.
-func (c *Control) ServerTLS() *tls.Config { return nil }
-
-// Signer signs assertions with the current key.
-func (c *Control) Signer() *access.Signer { return nil }
-
-// Verifier checks assertions of every node of this store.
-func (c *Control) Verifier() *access.Verifier { return nil }
-
-// TunnelSecret returns the secret that a connector of t presents.
-func (c *Control) TunnelSecret(t *Tunnel) (Secret, error) { return "", errNotYet }
-
-// OriginPassword returns the password that the origin of d wants.
-func (c *Control) OriginPassword(d *Database) (Secret, error) { return "", errNotYet }
-
-// AccessClientSecret returns the service token secret that reaches the origin of d.
-func (c *Control) AccessClientSecret(d *Database) (Secret, error) { return "", errNotYet }
-
-// Seen notes that a service token or API token was used. It never blocks and
-// never asks the store: Run writes the latest times in batches.
-func (c *Control) Seen(tokenID string, at time.Time) {}
-
-// CreateAPIToken makes an API token; the secret is shown once.
-func (c *Control) CreateAPIToken(ctx context.Context, accountID, name string, expires time.Time) (*APIToken, Secret, error) {
-	return nil, "", errNotYet
-}
-
-// DeleteAPIToken revokes an API token.
-func (c *Control) DeleteAPIToken(ctx context.Context, accountID, id string) error { return errNotYet }
-
-// CreateTunnel makes a tunnel without hostnames.
-func (c *Control) CreateTunnel(ctx context.Context, accountID, name string) (*Tunnel, error) {
-	return nil, errNotYet
-}
-
-// UpdateTunnel changes name or ingress; ConfigVersion grows when the ingress changed.
-// change may run more than once.
-func (c *Control) UpdateTunnel(ctx context.Context, accountID, id string, change func(*Tunnel) error) (*Tunnel, error) {
-	return nil, errNotYet
-}
-
-// DeleteTunnel deletes a tunnel and its hostnames, or nothing.
-func (c *Control) DeleteTunnel(ctx context.Context, accountID, id string) error { return errNotYet }
-
-// CreateServiceToken makes a service token; the secret is shown once. A zero duration never expires.
-func (c *Control) CreateServiceToken(ctx context.Context, accountID, name string, duration time.Duration) (*access.ServiceToken, Secret, error) {
-	return nil, "", errNotYet
-}
-
-// UpdateServiceToken changes name, duration, expiry or the disabled flag.
-func (c *Control) UpdateServiceToken(ctx context.Context, accountID, id string, change func(*access.ServiceToken) error) (*access.ServiceToken, error) {
-	return nil, errNotYet
-}
-
-// RotateServiceToken gives the token a new secret; the old one dies at graceUntil (zero: now).
-func (c *Control) RotateServiceToken(ctx context.Context, accountID, id string, graceUntil time.Time) (*access.ServiceToken, Secret, error) {
-	return nil, "", errNotYet
-}
-
-// DeleteServiceToken revokes a service token.
-func (c *Control) DeleteServiceToken(ctx context.Context, accountID, id string) error {
-	return errNotYet
-}
-
-// CreateApplication stores a; IDs and times are filled in.
-func (c *Control) CreateApplication(ctx context.Context, a *access.Application) (*access.Application, error) {
-	return nil, errNotYet
-}
-
-// UpdateApplication changes name, hostname or policies; policies without an ID get one.
-func (c *Control) UpdateApplication(ctx context.Context, accountID, id string, change func(*access.Application) error) (*access.Application, error) {
-	return nil, errNotYet
-}
-
-// DeleteApplication deletes an application with its policies.
-func (c *Control) DeleteApplication(ctx context.Context, accountID, id string) error {
-	return errNotYet
-}
-
-// CreateDatabase stores d with one client credential named like it, whose password is shown once.
-func (c *Control) CreateDatabase(ctx context.Context, d *Database) (*NewDatabase, error) {
-	return nil, errNotYet
-}
-
-// CreateManagedDatabase makes hostname, service token, application, policy and database, or nothing.
-func (c *Control) CreateManagedDatabase(ctx context.Context, tunnelID, service string, d *Database) (*NewDatabase, error) {
-	return nil, errNotYet
-}
-
-// UpdateDatabase changes d; Generation grows when connection settings changed.
-func (c *Control) UpdateDatabase(ctx context.Context, accountID, id string, change func(*Database) error) (*Database, error) {
-	return nil, errNotYet
-}
-
-// DeleteDatabase deletes a database.
-func (c *Control) DeleteDatabase(ctx context.Context, accountID, id string) error { return errNotYet }
-
-// CreateCredential adds a client credential; the password is shown once.
-func (c *Control) CreateCredential(ctx context.Context, accountID, databaseID, name string) (*Credential, Secret, error) {
-	return nil, "", errNotYet
-}
-
-// DeleteCredential removes a client credential.
-func (c *Control) DeleteCredential(ctx context.Context, accountID, databaseID, id string) error {
-	return errNotYet
-}
-
-// Audit queues r; it never blocks. What does not fit the queue is counted and dropped.
-func (c *Control) Audit(r AuditRecord) {}
-
-// AuditRecords reads the newest records that match f, newest first.
-func (c *Control) AuditRecords(ctx context.Context, f AuditFilter) ([]AuditRecord, error) {
-	return nil, errNotYet
-}
+func (c *Control) Changed() <-chan struct{} { return c.replica.changedChannel() }

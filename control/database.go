@@ -1,6 +1,10 @@
 package control
 
-import "time"
+import (
+	"log/slog"
+	"slices"
+	"time"
+)
 
 // Database is a configured origin: what Hyperdrive calls a config.
 type Database struct {
@@ -13,42 +17,69 @@ type Database struct {
 	Credentials []Credential `json:"credentials"`
 	// OriginConnectionLimit is the soft maximum of origin connections.
 	OriginConnectionLimit int `json:"origin_connection_limit"`
-	// Generation grows with every change of Origin or MTLS: connections of an
-	// older generation are retired when they are next idle.
+	// Generation starts at 1 and grows with every change of Origin or MTLS:
+	// connections of an older generation are retired when they are next idle.
 	Generation int64     `json:"generation"`
+	Managed    *Managed  `json:"managed,omitempty"` // what CreateManagedDatabase made with it
 	CreatedOn  time.Time `json:"created_on"`
 	ModifiedOn time.Time `json:"modified_on"`
 }
 
 // Origin is where the private database is and how to log in to it. It is
 // reached directly at Host:Port, or, with AccessClientID, through the tunnel
-// that Host belongs to; the two exclude each other.
+// that Host belongs to; a port and an access client exclude each other.
 type Origin struct {
 	Scheme             string `json:"scheme"` // postgres or postgresql
 	Host               string `json:"host"`
-	Port               int    `json:"port,omitempty"` // zero with AccessClientID
+	Port               int    `json:"port,omitempty"` // 0 with AccessClientID
 	Database           string `json:"database"`
 	User               string `json:"user"`
-	Password           Sealed `json:"password"`
+	Password           Sealed `json:"password,omitzero"` // given back by Control.OriginPassword
 	AccessClientID     string `json:"access_client_id,omitempty"`
-	AccessClientSecret Sealed `json:"access_client_secret,omitzero"`
-	// Insecure admits MTLS.SSLMode "disable", for an origin that is a unix
-	// socket or a loopback address beside the connector.
+	AccessClientSecret Sealed `json:"access_client_secret,omitzero"` // given back by Control.AccessClientSecret
+	// Insecure admits SSLDisable, for an origin that is a unix socket or a
+	// loopback address beside the connector.
 	Insecure bool `json:"insecure,omitempty"`
 }
 
+// The values of MTLS.SSLMode.
+const (
+	SSLRequire    = "require"
+	SSLVerifyCA   = "verify-ca"
+	SSLVerifyFull = "verify-full"
+	SSLDisable    = "disable" // see Origin.Insecure
+)
+
 // MTLS says how the origin's TLS is checked.
 type MTLS struct {
-	SSLMode       string `json:"sslmode"`                  // require, verify-ca, verify-full, disable
+	SSLMode       string `json:"sslmode"`
 	CACertificate string `json:"ca_certificate,omitempty"` // PEM; empty: the system's roots
 }
 
 // Caching says what the proxy may answer from memory.
 type Caching struct {
 	Disabled             bool `json:"disabled,omitempty"`
-	MaxAge               int  `json:"max_age"`                // seconds
-	StaleWhileRevalidate int  `json:"stale_while_revalidate"` // seconds
+	MaxAge               int  `json:"max_age"`                // seconds, at most MaxCacheAge
+	StaleWhileRevalidate int  `json:"stale_while_revalidate"` // seconds, at most MaxCacheAge
 }
+
+// Limits and defaults of Hyperdrive's documentation: "Query caching" (max_age
+// 60, at most one hour; stale_while_revalidate 15), "Connection pooling" (at
+// least 5 origin connections) and "Limits" (about 20 of them on the free plan).
+const (
+	DefaultMaxAge               = 60
+	DefaultStaleWhileRevalidate = 15
+	MaxCacheAge                 = 3600
+	MinOriginConnections        = 5
+	DefaultOriginConnections    = 20
+	DefaultPostgresPort         = 5432
+	maxOriginConnections        = 10_000 // more than any PostgreSQL serves; catches a slip of the finger
+	maxIdentifier               = 63     // bytes, of user and database ("Limits", footnote 1)
+	maxPassword                 = 1024   // bytes; PostgreSQL's own clients read 1,000 and some
+	maxCertificates             = 256 << 10
+	maxCredentials              = 100
+	generatedPasswordCharacters = 40 // 238 bits
+)
 
 // Credential is what a driver logs in with at the proxy.
 type Credential struct {
@@ -58,10 +89,13 @@ type Credential struct {
 	CreatedOn time.Time `json:"created_on"`
 }
 
-// Verifier is a SCRAM-SHA-256 verifier in PostgreSQL's own text form,
-// SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey> (base64). It is
-// printed redacted; string(v) gives the text.
-type Verifier string
+// Managed names what was made together with a database, and goes with it.
+type Managed struct {
+	TunnelID       string `json:"tunnel_id"`
+	Hostname       string `json:"hostname"`
+	ServiceTokenID string `json:"service_token_id"`
+	ApplicationID  string `json:"application_id"`
+}
 
 // NewDatabase is what creating a database made, with what is shown once.
 type NewDatabase struct {
@@ -69,9 +103,46 @@ type NewDatabase struct {
 	Credential Credential
 	Password   Secret // the credential's
 
-	// Of CreateManagedDatabase only.
-	TunnelID      string
-	Hostname      string
-	ServiceToken  string // its ID
-	ApplicationID string
+	// Of CreateManagedDatabase only; Database.Managed keeps them.
+	TunnelID, Hostname, ServiceToken, ApplicationID string
+}
+
+// Credential returns the client credential with this name.
+func (d *Database) Credential(name string) (*Credential, bool) {
+	i := slices.IndexFunc(d.Credentials, func(c Credential) bool { return c.Name == name })
+	if i < 0 {
+		return nil, false
+	}
+	return &d.Credentials[i], true
+}
+
+// LogValue keeps verifiers and ciphertexts out of logs.
+func (d *Database) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("id", d.ID), slog.String("name", d.Name))
+}
+
+// LogValue keeps the verifier out of logs.
+func (c Credential) LogValue() slog.Value {
+	return slog.GroupValue(slog.String("id", c.ID), slog.String("name", c.Name))
+}
+
+func (d *Database) account() string { return d.AccountID }
+
+// fillDefaults sets what was left out. A Caching that is all zero was left out.
+func (d *Database) fillDefaults() {
+	if d.Origin.Scheme == "" {
+		d.Origin.Scheme = "postgres"
+	}
+	if d.Origin.Port == 0 && d.Origin.AccessClientID == "" {
+		d.Origin.Port = DefaultPostgresPort
+	}
+	if d.MTLS.SSLMode == "" {
+		d.MTLS.SSLMode = SSLRequire
+	}
+	if d.OriginConnectionLimit == 0 {
+		d.OriginConnectionLimit = DefaultOriginConnections
+	}
+	if d.Caching == (Caching{}) {
+		d.Caching = Caching{MaxAge: DefaultMaxAge, StaleWhileRevalidate: DefaultStaleWhileRevalidate}
+	}
 }

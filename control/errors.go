@@ -1,23 +1,27 @@
 package control
 
-import "errors"
+import (
+	"errors"
 
-// The errors that callers decide on.
+	"github.com/sluicedb/sluice/access"
+)
+
+// The errors that callers decide on, with errors.Is. What wraps them names the
+// thing, and is safe to show to whoever asked.
 var (
 	ErrNotFound    = errors.New("not found")
 	ErrExists      = errors.New("exists already")
-	ErrConflict    = errors.New("changed by somebody else at the same time")
-	ErrInUse       = errors.New("in use")
+	ErrConflict    = errors.New("changed by others at the same time, again and again")
 	ErrUnavailable = errors.New("the store does not answer")
+	// ErrKeyset is returned by Open when the keyset is not the one that sealed
+	// the store.
+	ErrKeyset = errors.New("the keyset is not the one that sealed this store")
+	// ErrLocked is returned by Open when another process has the data directory.
+	ErrLocked = errors.New("the data directory is in use by another process")
 )
 
-// Fault is one thing wrong with a noun.
-type Fault struct {
-	Field   string // path, as in the JSON: origin.host
-	Message string // a sentence without the field's name
-}
+// Fault is one thing that is wrong with a noun.
+type Fault = access.Fault
 
-// ValidationError carries every fault of one noun.
-type ValidationError struct{ Faults []Fault }
-
-func (e *ValidationError) Error() string { return "invalid" }
+// ValidationError carries every fault of one noun at once; found with errors.As.
+type ValidationError = access.ValidationError
