@@ -158,7 +158,7 @@ func (d *Dialer) dialWebSocket(ctx context.Context, conf *tls.Config) (*Session,
 		link.drop()
 		return nil, err
 	}
-	return newSession(s, control), nil
+	return newSession(s, yamuxControl{control}), nil
 }
 
 // addrPort returns a network address as a value; the zero value when it has none.

@@ -79,10 +79,10 @@ func (in *Incoming) watch() {
 
 func (s *Stream) answer(a *tunnelpb.Answer) error {
 	_ = s.SetWriteDeadline(time.Now().Add(handshakeTimeout))
-	if err := writeMessage(s, a); err != nil {
-		return err
-	}
-	return s.SetWriteDeadline(time.Time{})
+	err := writeMessage(s, a)
+	// It fails on a stream that the peer has ended already, which its user learns.
+	_ = s.SetWriteDeadline(time.Time{})
+	return err
 }
 
 func (s *Stream) refuse(r *Refusal) error {

@@ -8,7 +8,6 @@ import (
 	"net/netip"
 
 	"github.com/coder/websocket"
-	"github.com/hashicorp/yamux"
 )
 
 // ServeWebSocket serves one session, and returns when it has ended. The relay's mux calls it for requests whose
@@ -53,7 +52,7 @@ func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 
 // welcomeWS does the handshake on the bare byte stream. There is no yamux, with its buffers and windows, for a peer that is not
 // welcome.
-func (s *Server) welcomeWS(ctx context.Context, ws *wsConn, peer Peer) (*yamux.Stream, *Session, error) {
+func (s *Server) welcomeWS(ctx context.Context, ws *wsConn, peer Peer) (io.ReadWriter, *Session, error) {
 	stop := ws.bound(ctx)
 	defer stop()
 	hello, err := hearHello(io.LimitReader(ws, maxUnauthenticated))
@@ -87,5 +86,5 @@ func (s *Server) welcomeWS(ctx context.Context, ws *wsConn, peer Peer) (*yamux.S
 	}
 	sess.link = link
 	link.newest = control.StreamID()
-	return control, sess, nil
+	return yamuxControl{control}, sess, nil
 }

@@ -81,6 +81,22 @@ func newYamuxLink(ws *wsConn, out *outbox, dialled bool, l Limits, log *slog.Log
 	return y, nil
 }
 
+// yamuxControl is the control stream of a WebSocket session.
+type yamuxControl struct{ *yamux.Stream }
+
+// Write keeps large frames in pieces that the WebSocket's messages hold.
+func (c yamuxControl) Write(p []byte) (int, error) {
+	total := 0
+	for total < len(p) {
+		n, err := c.Stream.Write(p[total:min(len(p), total+stream.MaxWrite)])
+		total += n
+		if err != nil {
+			return total, err
+		}
+	}
+	return total, nil
+}
+
 // opened is what openStream comes to.
 type opened struct {
 	s   *yamuxStream
