@@ -1,0 +1,96 @@
+package relay
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sluicedb/sluice/protocol/tunnel"
+)
+
+const (
+	// requestTimeout bounds a TLS handshake and, once more, a request's headers (reference/tunnel.md section 4, behaviour 27).
+	requestTimeout = 5 * time.Second
+	// answerTimeout bounds the way from the headers to the answer: an open, and time to write.
+	answerTimeout = openTimeout + 5*time.Second
+	// maxHeaders bounds a request's headers; an upgrade with credentials takes under 1 KiB. net/http adds 4 KiB.
+	maxHeaders = 8 << 10
+)
+
+// serveTCP serves WebSocket sessions and generic WebSocket clients until ctx ends, and returns when all have ended.
+func (r *Relay) serveTCP(ctx context.Context, server *tunnel.Server, ln net.Listener) error {
+	var requests sync.WaitGroup
+	conf := r.cfg.TLS.Clone()
+	conf.NextProtos = []string{"http/1.1"} // an upgrade is HTTP/1.1
+	h := &http.Server{
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			requests.Add(1) // before Serve has returned: a handler runs
+			defer requests.Done()
+			r.serveHTTP(server, w, req)
+		}),
+		TLSConfig:         conf,
+		BaseContext:       func(net.Listener) context.Context { return ctx },
+		ConnState:         (&strangers{limit: int64(r.cfg.MaxHandshakes)}).observe,
+		ReadHeaderTimeout: requestTimeout,
+		ReadTimeout:       requestTimeout,
+		WriteTimeout:      answerTimeout,
+		MaxHeaderBytes:    maxHeaders,
+		ErrorLog:          slog.NewLogLogger(r.log.Handler(), slog.LevelDebug), // peers' handshakes that fail: not an operator's matter
+	}
+	h.SetKeepAlivesEnabled(false)
+	stop := context.AfterFunc(ctx, func() { h.Close() })
+	defer stop()
+	err := h.ServeTLS(ln, "", "")
+	h.Close()
+	requests.Wait()
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// strangers counts connections that have not become a WebSocket, and closes new ones when there are too many.
+type strangers struct {
+	limit int64
+	n     atomic.Int64
+}
+
+func (s *strangers) observe(c net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if s.n.Add(1) > s.limit {
+			c.Close()
+		}
+	case http.StateHijacked, http.StateClosed:
+		s.n.Add(-1)
+	}
+}
+
+// serveHTTP tells sessions of peers from generic WebSocket clients; there is nothing else here.
+func (r *Relay) serveHTTP(server *tunnel.Server, w http.ResponseWriter, req *http.Request) {
+	switch {
+	case !hasToken(req.Header, "Upgrade", "websocket") || !hasToken(req.Header, "Connection", "upgrade"):
+		http.NotFound(w, req)
+	case hasToken(req.Header, "Sec-Websocket-Protocol", tunnel.Protocol):
+		server.ServeWebSocket(w, req)
+	default:
+		r.serveGeneric(w, req)
+	}
+}
+
+// hasToken reports whether a header's comma-separated lists hold token, in any case.
+func hasToken(h http.Header, name, token string) bool {
+	for _, line := range h[name] {
+		for field := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(field), token) {
+				return true
+			}
+		}
+	}
+	return false
+}

@@ -1,0 +1,233 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"strings"
+	"time"
+
+	"github.com/sluicedb/sluice/access"
+	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/tunnel"
+	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
+)
+
+const (
+	// openTimeout bounds an open: the 10 s that a connector gives an origin, and time for another attempt.
+	openTimeout = 15 * time.Second
+	// attemptPatience is how long one connector session may be silent before another is asked as well. A wedged session must
+	// not be seen by the client (reference/tunnel.md section 4, behaviour 22: fail over within 2 s).
+	attemptPatience = 1500 * time.Millisecond
+	// maxAttempts bounds the sessions that are asked for one stream: with one in four wedged, three leave 1.6 % to fail.
+	maxAttempts = 3
+)
+
+// OpenRequest says where a stream leads, and who asks.
+type OpenRequest struct {
+	Hostname     string
+	ClientID     string // of the service token
+	ClientSecret string
+	Remote       netip.Addr // who asks, for policies; the proxy's own address counts when a proxy asks
+	Driver       string     // ip:port of the driver behind the proxy, for the connector's log; may be empty
+	// EarlyData travels with the open, at most 4096 bytes. It may reach an origin connection that is abandoned when the open is
+	// tried again, so it must be harmless there: a driver's start-up packet is.
+	EarlyData []byte
+}
+
+// Open opens a stream to a hostname for a proxy in the same process, within ctx and at most 15 seconds. It returns a
+// *tunnel.Refusal, or ctx's error. The caller ends the stream; a change of the state may reset it.
+func (r *Relay) Open(ctx context.Context, req OpenRequest) (stream.Conn, error) {
+	l, err := r.open(ctx, &req)
+	if err != nil {
+		return nil, err // not l: it would be a non-nil interface
+	}
+	return l, nil
+}
+
+// open decides, audits, and connects.
+func (r *Relay) open(ctx context.Context, req *OpenRequest) (*liveStream, error) {
+	start := time.Now()
+	l, err := r.admit(ctx, req, start)
+	r.metrics.opens.WithLabelValues(result(err)).Inc()
+	if err == nil {
+		r.metrics.openSeconds.Observe(time.Since(start).Seconds())
+	}
+	return l, err
+}
+
+func (r *Relay) admit(ctx context.Context, req *OpenRequest, now time.Time) (*liveStream, error) {
+	if r.draining.Load() {
+		return nil, drainingRefusal()
+	}
+	snap := r.state.Now()
+	a := ask{
+		hostname: canonical(req.Hostname), clientID: req.ClientID, clientSecret: req.ClientSecret, remote: req.Remote.Unmap(),
+	}
+	d, tunnelID, refusal := decide(snap, &a, now)
+	r.audit(snap, &a, d, "access.decide")
+	if refusal != nil {
+		return nil, refusal
+	}
+	a.tunnel = tunnelID
+	assertion, err := r.state.Sign(access.Assertion{ApplicationID: d.ApplicationID, ClientID: d.ClientID, Hostname: a.hostname}, now)
+	if err != nil {
+		r.log.Error("assertion not signed", "hostname", a.hostname, "err", err)
+		return nil, &tunnel.Refusal{Code: tunnelpb.Code_INTERNAL, Message: "the relay cannot sign its decision now"}
+	}
+	b, conn, err := r.connect(ctx, tunnelID, &tunnelpb.Open{
+		Hostname: a.hostname, Assertion: assertion, EarlyData: req.EarlyData, Remote: driver(req),
+	})
+	if err != nil {
+		return nil, err
+	}
+	l := &liveStream{Conn: conn, relay: r, backend: b, ask: a}
+	r.live.add(l)
+	// A change may have come between the decision and the stream's place in the set that a sweep looks through.
+	if d, id, refusal := decide(r.state.Now(), &a, time.Now()); d.Outcome != access.Allowed || refusal != nil || id != tunnelID {
+		r.cut(l, stream.CodeRevoked)
+		return nil, &tunnel.Refusal{Code: tunnelpb.Code_DENIED, Message: "access was withdrawn while the stream was opened"}
+	}
+	return l, nil
+}
+
+func driver(req *OpenRequest) string {
+	if req.Driver == "" && req.Remote.IsValid() {
+		return req.Remote.String()
+	}
+	return req.Driver
+}
+
+// attempt is one session's answer to an open.
+type attempt struct {
+	backend *backend
+	conn    *tunnel.Stream
+	err     error
+}
+
+// connect opens a stream on one of the tunnel's sessions. When a session fails before the stream was open another is asked, and
+// when one is silent another is asked beside it; the first stream wins.
+func (r *Relay) connect(ctx context.Context, tunnelID string, msg *tunnelpb.Open) (*backend, *tunnel.Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	answers := make(chan attempt, maxAttempts)
+	var tried []*backend
+	pending := 0
+	defer func() {
+		cancel()
+		if pending > 0 {
+			r.tasks.Go(func() { discard(answers, pending) })
+		}
+	}()
+	next := func() {
+		if len(tried) == maxAttempts {
+			return
+		}
+		b := pick(r.registry.candidates(tunnelID, tried), time.Now())
+		if b == nil {
+			return
+		}
+		if len(tried) > 0 {
+			r.metrics.retries.Inc()
+		}
+		tried = append(tried, b)
+		pending++
+		b.load.begin()
+		go try(ctx, b, msg, answers)
+	}
+	next()
+	silence := time.NewTicker(attemptPatience)
+	defer silence.Stop()
+	var last error
+	for pending > 0 {
+		select {
+		case a := <-answers:
+			pending--
+			if a.err == nil {
+				return a.backend, a.conn, nil
+			}
+			if final(a.err) {
+				return nil, nil, a.err
+			}
+			r.log.Debug("open is tried on another session", "tunnel", tunnelID, "session", a.backend.session.RemoteAddr().String(), "err", a.err)
+			last = a.err
+			next()
+		case <-silence.C:
+			next()
+		case <-ctx.Done():
+			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				return nil, nil, &tunnel.Refusal{Code: tunnelpb.Code_ORIGIN_TIMEOUT, Message: "no connector answered in time"}
+			}
+			return nil, nil, ctx.Err()
+		}
+	}
+	return nil, nil, exhausted(last)
+}
+
+// try asks one session, and gives its place back unless the stream is open.
+func try(ctx context.Context, b *backend, msg *tunnelpb.Open, answers chan<- attempt) {
+	start := time.Now()
+	conn, err := b.session.Open(ctx, msg)
+	took := time.Since(start)
+	var refusal *tunnel.Refusal
+	switch {
+	case err == nil:
+		b.load.observe(took, time.Now())
+	case errors.As(err, &refusal) && refusal.Code == tunnelpb.Code_DRAINING:
+		b.leaving.Store(true)
+	case !errors.As(err, &refusal) && took >= attemptPatience:
+		b.load.observe(took, time.Now()) // it was given up, for being slow
+	}
+	if err != nil {
+		b.load.end()
+	}
+	answers <- attempt{backend: b, conn: conn, err: err}
+}
+
+// discard frees what attempts that lost have brought. Their context has ended, so this is short.
+func discard(answers <-chan attempt, pending int) {
+	for range pending {
+		if a := <-answers; a.err == nil {
+			a.conn.Reset(stream.CodeCancelled)
+			a.backend.load.end()
+		}
+	}
+}
+
+// final reports whether err is the origin's or the connector's verdict on the open, which another session would repeat. What is
+// left are sessions that are lost, leaving, full, or have other rules.
+func final(err error) bool {
+	var refusal *tunnel.Refusal
+	if !errors.As(err, &refusal) {
+		return false
+	}
+	switch refusal.Code {
+	case tunnelpb.Code_DRAINING, tunnelpb.Code_LIMITED, tunnelpb.Code_INTERNAL, tunnelpb.Code_UNKNOWN_HOST:
+		return false
+	}
+	return true
+}
+
+// exhausted is the answer when no session is left to ask.
+func exhausted(last error) error {
+	var refusal *tunnel.Refusal
+	if errors.As(last, &refusal) && refusal.Code != tunnelpb.Code_DRAINING {
+		return refusal
+	}
+	return &tunnel.Refusal{
+		Code: tunnelpb.Code_NO_CONNECTOR, Message: "no connector of the tunnel is connected", RetryAfter: time.Second,
+	}
+}
+
+// result is err as a metric's label: ok, cancelled, error, or the refusal's code.
+func result(err error) string {
+	var refusal *tunnel.Refusal
+	switch {
+	case err == nil:
+		return "ok"
+	case errors.As(err, &refusal):
+		return strings.ToLower(refusal.Code.String())
+	case errors.Is(err, context.Canceled):
+		return "cancelled"
+	}
+	return "error"
+}
