@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"sync"
+	"syscall"
 	"time"
 
 	"github.com/sluicedb/sluice/protocol/stream"
@@ -67,6 +70,17 @@ func (r *Racer) Dial(ctx context.Context) (*tunnel.Session, error) {
 	turn := make(chan struct{}, 1) // holds the one that says Hello
 	results := make(chan outcome, 2)
 	start := make(chan struct{})
+	begin := sync.OnceFunc(func() { close(start) })
+	if r.dial == nil {
+		var watch sync.WaitGroup
+		defer watch.Wait()
+		defer cancel()
+		watch.Go(func() {
+			if refused(ctx, r.Dialer.Addr) {
+				begin()
+			}
+		})
+	}
 	go r.enter(ctx, tunnel.CarrierQUIC, turn, nil, results)
 	go r.enter(ctx, tunnel.CarrierWebSocket, turn, start, results)
 
@@ -81,10 +95,29 @@ func (r *Racer) Dial(ctx context.Context) (*tunnel.Session, error) {
 		}
 		failed[got.carrier] = got.err
 		if got.carrier == tunnel.CarrierQUIC {
-			close(start)
+			begin()
 		}
 	}
 	return nil, fmt.Errorf("reach relay %s: quic: %w; websocket: %w", r.Dialer.Addr, failed[tunnel.CarrierQUIC], failed[tunnel.CarrierWebSocket])
+}
+
+// refused reports, within the head start, that the host at addr has no UDP socket there. QUIC's own socket is not told of that: the
+// kernel reports ICMP errors to connected sockets only. The datagram is too short for QUIC, so that a relay drops it.
+func refused(ctx context.Context, addr string) bool {
+	ctx, cancel := context.WithTimeout(ctx, headStart)
+	defer cancel()
+	c, err := new(net.Dialer).DialContext(ctx, "udp", addr)
+	if err != nil {
+		return false // QUIC's own dial says why
+	}
+	defer c.Close()
+	stop := context.AfterFunc(ctx, func() { c.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if _, err := c.Write([]byte{0}); err != nil {
+		return ctx.Err() == nil
+	}
+	_, err = c.Read(make([]byte, 1))
+	return errors.Is(err, syscall.ECONNREFUSED)
 }
 
 // discard waits for the loser, and closes what it may have brought. The loser's context has ended, so this is short.
