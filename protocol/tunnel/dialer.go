@@ -105,6 +105,11 @@ func (d *Dialer) dialQUIC(ctx context.Context, conf *tls.Config) (*Session, erro
 	if err != nil {
 		return nil, err
 	}
+	return d.overQUIC(ctx, link)
+}
+
+// overQUIC makes a session of a connection.
+func (d *Dialer) overQUIC(ctx context.Context, link *quicLink) (*Session, error) {
 	control, err := link.conn.OpenStreamSync(ctx)
 	if err == nil {
 		err = d.commit(ctx)
@@ -133,6 +138,11 @@ func (d *Dialer) dialWebSocket(ctx context.Context, conf *tls.Config) (*Session,
 	if err != nil {
 		return nil, err
 	}
+	return d.overWebSocket(ctx, ws)
+}
+
+// overWebSocket makes a session of a WebSocket.
+func (d *Dialer) overWebSocket(ctx context.Context, ws *wsConn) (*Session, error) {
 	if err := d.commit(ctx); err != nil {
 		_ = ws.Close()
 		return nil, err

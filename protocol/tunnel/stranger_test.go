@@ -1,0 +1,302 @@
+package tunnel
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/quic-go/quic-go"
+
+	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
+)
+
+// strangerRelay has little patience.
+func strangerRelay(t *testing.T, authenticated *atomic.Int64) *relay {
+	return startRelay(t, func(s *Server) {
+		s.HandshakeTimeout = 300 * time.Millisecond
+		s.MaxHandshakes = 4
+		s.Authenticate = func(context.Context, Peer, *tunnelpb.Hello) (*tunnelpb.Welcome, error) {
+			authenticated.Add(1)
+			return &tunnelpb.Welcome{}, nil
+		}
+	})
+}
+
+func (r *relay) rawQUIC(t *testing.T) *quic.Conn {
+	t.Helper()
+	conf := r.tls.Clone()
+	conf.NextProtos = []string{Protocol}
+	conf.ServerName = "127.0.0.1"
+	conn, err := quic.DialAddr(testContext(t), r.addr[CarrierQUIC], conf, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.CloseWithError(0, "") })
+	return conn
+}
+
+// rawWebSocket makes the upgrade by hand.
+func (r *relay) rawWebSocket(t *testing.T) (net.Conn, *http.Response) {
+	t.Helper()
+	conf := r.tls.Clone()
+	conf.ServerName = "127.0.0.1"
+	conn, err := tls.Dial("tcp", r.addr[CarrierWebSocket], conf)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(patience))
+	_, err = io.WriteString(conn, "GET "+WebSocketPath+" HTTP/1.1\r\nHost: relay.test\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
+		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Protocol: "+Protocol+"\r\n\r\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	br := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(br, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return conn, resp
+}
+
+// TestTunnel27SilentStranger connects and says nothing, or half of something.
+func TestTunnel27SilentStranger(t *testing.T) {
+	var authenticated atomic.Int64
+	r := strangerRelay(t, &authenticated)
+	hello, err := encode(&tunnelpb.Frame{Kind: &tunnelpb.Frame_Hello{Hello: &tunnelpb.Hello{TunnelId: "t"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, say := range map[string][]byte{"nothing": nil, "half a hello": hello[:len(hello)/2], "a length": {0xff, 0x7f}} {
+		t.Run("quic/"+name, func(t *testing.T) {
+			conn := r.rawQUIC(t)
+			if say != nil {
+				st, err := conn.OpenStreamSync(testContext(t))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := st.Write(say); err != nil {
+					t.Fatal(err)
+				}
+			}
+			start := time.Now()
+			<-conn.Context().Done()
+			if took := time.Since(start); took > 5*time.Second {
+				t.Errorf("the stranger stayed for %v", took)
+			}
+		})
+		t.Run("websocket/"+name, func(t *testing.T) {
+			conn, resp := r.rawWebSocket(t)
+			if resp.StatusCode != http.StatusSwitchingProtocols {
+				t.Fatalf("status = %s", resp.Status)
+			}
+			if say != nil {
+				if _, err := conn.Write(append([]byte{0x82, 0x80 | byte(len(say)), 0, 0, 0, 0}, say...)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			start := time.Now()
+			_, _ = io.Copy(io.Discard, conn)
+			if took := time.Since(start); took > 5*time.Second {
+				t.Errorf("the stranger stayed for %v", took)
+			}
+		})
+	}
+	if n := authenticated.Load(); n != 0 {
+		t.Errorf("%d strangers reached authentication", n)
+	}
+}
+
+// TestTunnel27Flood sends megabytes before the Hello, on the control stream and beside it.
+func TestTunnel27Flood(t *testing.T) {
+	var authenticated atomic.Int64
+	r := startRelay(t, nil) // with five seconds of patience: the cap must act before
+	for _, streams := range []int{1, 20} {
+		conn := r.rawQUIC(t)
+		start := time.Now()
+		for range streams {
+			st, err := conn.OpenStreamSync(testContext(t))
+			if err != nil {
+				break
+			}
+			// A length that is allowed, and no message for it.
+			_, _ = st.Write([]byte{0xff, 0x7f})
+			go func() { _, _ = io.Copy(st, zeros{}) }()
+		}
+		<-conn.Context().Done()
+		var app *quic.ApplicationError
+		if err := context.Cause(conn.Context()); !errors.As(err, &app) {
+			t.Errorf("%d streams: ended by %v, want the relay's close", streams, err)
+		}
+		if took := time.Since(start); took > 4*time.Second {
+			t.Errorf("%d streams: the flood lasted %v", streams, took)
+		}
+	}
+	if n := authenticated.Load(); n != 0 {
+		t.Errorf("%d strangers reached authentication", n)
+	}
+}
+
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
+
+// TestTunnel27Places fills the places of strangers, and sees a peer turned away and later let in.
+func TestTunnel27Places(t *testing.T) {
+	hold := make(chan struct{})
+	var waiting atomic.Int64
+	r := startRelay(t, func(s *Server) {
+		s.MaxHandshakes = 2
+		s.Authenticate = func(ctx context.Context, _ Peer, h *tunnelpb.Hello) (*tunnelpb.Welcome, error) {
+			if h.GetPeerId() == "slow" {
+				waiting.Add(1)
+				select {
+				case <-hold:
+				case <-ctx.Done():
+				}
+			}
+			return &tunnelpb.Welcome{}, nil
+		}
+	})
+	slow := make(chan *Session, 2)
+	for _, c := range carriers {
+		d := r.dialer(c)
+		d.Hello = &tunnelpb.Hello{PeerId: "slow"}
+		go func() {
+			s, err := d.Dial(testContext(t))
+			if err != nil {
+				t.Errorf("slow peer: %v", err)
+			}
+			slow <- s
+		}()
+	}
+	waitFor(t, "both places to be taken", func() bool { return waiting.Load() == 2 })
+	for _, c := range carriers {
+		if s, err := r.dialer(c).Dial(testContext(t)); err == nil {
+			t.Errorf("%v: a third stranger was let in", c)
+			s.Close(stream.CodeClosed, "")
+		}
+	}
+	if _, resp := r.rawWebSocket(t); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("status = %s, Retry-After = %q", resp.Status, resp.Header.Get("Retry-After"))
+	}
+	close(hold)
+	for range carriers {
+		if s := <-slow; s != nil {
+			<-r.sessions
+			defer s.Close(stream.CodeClosed, "")
+		}
+	}
+	for _, c := range carriers {
+		r.dial(t, c)
+	}
+}
+
+// TestTunnel36HTTPSProxy dials through an HTTP CONNECT proxy, by a name that only the proxy can resolve.
+func TestTunnel36HTTPSProxy(t *testing.T) {
+	r := startRelay(t, nil)
+	asked := make(chan string, 4)
+	proxy := listenLocal(t)
+	go func() {
+		for {
+			c, err := proxy.Accept()
+			if err != nil {
+				return
+			}
+			go connectProxy(c, r.addr[CarrierWebSocket], asked)
+		}
+	}()
+	t.Setenv("HTTPS_PROXY", "http://"+proxy.Addr().String())
+	d := r.dialer(CarrierWebSocket)
+	d.Addr = "relay.test:7844"
+	dialled, _ := r.dialWith(t, d)
+	if got := <-asked; got != "relay.test:7844" {
+		t.Errorf("the proxy was asked for %q", got)
+	}
+	if _, err := dialled.Probe(testContext(t)); err != nil {
+		t.Errorf("Probe: %v", err)
+	}
+}
+
+func listenLocal(t *testing.T) net.Listener {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ln.Close() })
+	return ln
+}
+
+func connectProxy(c net.Conn, target string, asked chan<- string) {
+	defer c.Close()
+	req, err := http.ReadRequest(bufio.NewReader(c))
+	if err != nil || req.Method != http.MethodConnect {
+		return
+	}
+	asked <- req.Host
+	up, err := net.Dial("tcp", target)
+	if err != nil {
+		return
+	}
+	if _, err := io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n"); err != nil {
+		return
+	}
+	_, _ = stream.Pipe(context.Background(), stream.TCP(c.(*net.TCPConn)), stream.TCP(up.(*net.TCPConn)))
+}
+
+// TestWrongPeers dials what is no relay, with each carrier.
+func TestWrongPeers(t *testing.T) {
+	r := startRelay(t, nil)
+	d := r.dialer(CarrierQUIC)
+	d.TLS = &tls.Config{} // trusts nobody who signed the relay's certificate
+	if _, err := d.Dial(testContext(t)); err == nil {
+		t.Error("an unknown authority was trusted over quic")
+	}
+	d = r.dialer(CarrierWebSocket)
+	d.TLS = &tls.Config{}
+	if _, err := d.Dial(testContext(t)); err == nil {
+		t.Error("an unknown authority was trusted over websocket")
+	}
+	d = r.dialer(CarrierQUIC)
+	d.Addr = "no port"
+	if _, err := d.Dial(testContext(t)); err == nil || !strings.Contains(err.Error(), "address") {
+		t.Errorf("Dial = %v, want a complaint about the address", err)
+	}
+	plain := listenLocal(t)
+	go func() {
+		for {
+			c, err := plain.Accept()
+			if err != nil {
+				return
+			}
+			c.Close()
+		}
+	}()
+	d = r.dialer(CarrierWebSocket)
+	d.Addr = plain.Addr().String()
+	if _, err := d.Dial(testContext(t)); err == nil {
+		t.Error("a server that hangs up is a relay")
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
+	defer cancel()
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	d = r.dialer(CarrierQUIC)
+	d.Addr = silent.LocalAddr().String()
+	if _, err := d.Dial(ctx); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Dial = %v, want the deadline", err)
+	}
+}
