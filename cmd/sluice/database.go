@@ -102,8 +102,9 @@ func (a *app) databaseUpdateCommand() *cobra.Command {
 		Use:   "update NAME|ID",
 		Short: "Change settings of a database; connected drivers notice nothing",
 		Long: `Change settings of a database. What no flag names stays as it is. New origin connections use the new settings,
-old ones end when they are next idle, and connected drivers notice nothing. The origin's password is changed when
---origin-password-file or SLUICE_ORIGIN_PASSWORD gives one, or is asked for when no flag is given at all.`,
+old ones end when they are next idle, and connected drivers notice nothing. The origin's password is changed with
+--origin-password-file; or, when no flag is given, or --origin-user is, to SLUICE_ORIGIN_PASSWORD; or it is asked for
+when there is nothing else to change.`,
 		Example: `  sluice database update app                                  # asks for the origin's new password
   sluice database update app --origin-password-file password
   sluice database update app --origin-connection-limit 20`,
@@ -137,7 +138,7 @@ func (a *app) changedDatabase(flags *databaseFlags, name string) (v4.DatabaseWri
 	if name != "" {
 		body.Name = &name
 	}
-	if flags.accessClientID != "" || flags.accessClientSecret.given(a) {
+	if flags.accessClientID != "" || flags.accessClientSecret.file != "" {
 		clientSecret, err := flags.accessClientSecret.read(a)
 		if err != nil {
 			return body, err
@@ -145,7 +146,8 @@ func (a *app) changedDatabase(flags *databaseFlags, name string) (v4.DatabaseWri
 		body.Origin.AccessClientSecret = &clientSecret
 	}
 	nothing := *body.Origin == (v4.OriginWrite{}) && body.Name == nil && body.MTLS == nil && body.Caching == nil && body.OriginConnectionLimit == nil
-	if flags.password.given(a) || nothing {
+	// The environment's password may be another database's, so that it counts only where a password is to be expected.
+	if flags.password.file != "" || nothing || body.Origin.User != nil && a.getenv(flags.password.variable) != "" {
 		password, err := flags.password.read(a)
 		if err != nil {
 			var usage *usageError

@@ -129,6 +129,10 @@ func (a *app) withCA(connection string) string {
 	if err != nil {
 		return connection
 	}
-	escaped := strings.NewReplacer("+", "%20", "%2F", "/").Replace(url.QueryEscape(name))
-	return connection + "&sslrootcert=" + escaped
+	return withRootCert(connection, name)
+}
+
+// withRootCert adds a file with the CA certificate to a connection string that has a query already.
+func withRootCert(connection, file string) string {
+	return connection + "&sslrootcert=" + strings.NewReplacer("+", "%20", "%2F", "/").Replace(url.QueryEscape(file))
 }

@@ -44,7 +44,7 @@ a relay joins it with whom an access policy admits, and a proxy speaks PostgreSQ
 			root.AddCommand(cmd)
 		}
 	}
-	add("run", a.controlCommand())
+	add("run", a.serverCommand(), a.devCommand(), a.controlCommand(), a.relayCommand(), a.proxyCommand())
 	add("manage", a.loginCommand(), a.tunnelCommand(), a.accessCommand(), a.databaseCommand(), a.auditCommand(), a.caCommand())
 	add("other", a.versionCommand(), a.completionCommand())
 	root.SetHelpCommand(&cobra.Command{

@@ -29,9 +29,6 @@ func newSecret(cmd *cobra.Command, flag, variable, title string) *secret {
 	return s
 }
 
-// given reports whether a file or the environment has the secret.
-func (s *secret) given(a *app) bool { return s.file != "" || a.getenv(s.variable) != "" }
-
 // read returns the secret from wherever it is, asking for it on a terminal when it is nowhere else.
 func (s *secret) read(a *app) (string, error) {
 	value, err := s.find(a)

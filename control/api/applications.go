@@ -209,7 +209,7 @@ func (a *API) createPolicy(ctx context.Context, c *call) (any, error) {
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, inItem(err, "policies")
 	}
 	i := slices.IndexFunc(updated.Policies, func(p access.Policy) bool { return !had[p.ID] })
 	if i < 0 {
@@ -243,7 +243,7 @@ func (a *API) updatePolicy(ctx context.Context, c *call) (any, error) {
 		return err
 	})
 	if err != nil {
-		return nil, err
+		return nil, inItem(err, "policies")
 	}
 	return showPolicy(updated, policyIndex(updated, id)), nil
 }

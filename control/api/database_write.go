@@ -5,19 +5,13 @@ import (
 	v4 "github.com/sluicedb/sluice/control/api/v4"
 )
 
-// Hyperdrive's defaults ("Default cache settings": max_age 60 seconds, stale_while_revalidate 15 seconds).
-const (
-	defaultMaxAge               = 60
-	defaultStaleWhileRevalidate = 15
-)
-
 // resetDatabase gives a database the defaults of everything that a request may set.
 func resetDatabase(d *control.Database) {
 	d.Name = ""
-	d.Origin = control.Origin{}
-	d.MTLS = control.MTLS{SSLMode: "require"}
-	d.Caching = control.Caching{MaxAge: defaultMaxAge, StaleWhileRevalidate: defaultStaleWhileRevalidate}
-	d.OriginConnectionLimit = 0
+	d.Origin = control.Origin{Scheme: "postgres"}
+	d.MTLS = control.MTLS{SSLMode: control.SSLRequire}
+	d.Caching = control.Caching{MaxAge: control.DefaultMaxAge, StaleWhileRevalidate: control.DefaultStaleWhileRevalidate}
+	d.OriginConnectionLimit = control.DefaultOriginConnections
 }
 
 // applyDatabase changes what a request names. What the values must be like is control's to say; here are only the faults that

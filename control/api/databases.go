@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"net/url"
 
 	"github.com/sluicedb/sluice/control"
 	v4 "github.com/sluicedb/sluice/control/api/v4"
@@ -105,20 +104,29 @@ func (a *API) makeDatabase(ctx context.Context, c *call, database *control.Datab
 }
 
 func (a *API) putDatabase(ctx context.Context, c *call) (any, error) {
-	return a.changeDatabase(ctx, c, resetDatabase)
+	return a.changeDatabase(ctx, c, resetDatabase, func(body v4.DatabaseWrite) error {
+		if body.Origin == nil || body.Origin.Password == nil {
+			return invalid("origin.password", "is required: PUT replaces the whole database; PATCH changes a part")
+		}
+		return nil
+	})
 }
 
 func (a *API) patchDatabase(ctx context.Context, c *call) (any, error) {
-	return a.changeDatabase(ctx, c, func(*control.Database) {})
+	return a.changeDatabase(ctx, c, func(*control.Database) {}, func(v4.DatabaseWrite) error { return nil })
 }
 
-func (a *API) changeDatabase(ctx context.Context, c *call, prepare func(*control.Database)) (any, error) {
+// changeDatabase applies a request that check admits to a database that prepare has seen.
+func (a *API) changeDatabase(ctx context.Context, c *call, prepare func(*control.Database), check func(v4.DatabaseWrite) error) (any, error) {
 	database, err := a.database(c)
 	if err != nil {
 		return nil, err
 	}
 	var body v4.DatabaseWrite
 	if err := decodeBody(c.ResponseWriter, c.Request, &body); err != nil {
+		return nil, err
+	}
+	if err := check(body); err != nil {
 		return nil, err
 	}
 	if body.Origin != nil && (body.Origin.TunnelID != nil || body.Origin.Service != nil) {
@@ -150,14 +158,7 @@ func showCredential(credential control.Credential) v4.Credential {
 func (a *API) showNewCredential(d *control.Database, credential control.Credential, password control.Secret) v4.Credential {
 	shown := showCredential(credential)
 	shown.Password = password.Reveal()
-	connection := url.URL{
-		Scheme:   "postgres",
-		User:     url.UserPassword(credential.Name, shown.Password),
-		Host:     a.proxyAddr,
-		Path:     "/" + d.Name,
-		RawQuery: "sslmode=verify-full",
-	}
-	shown.ConnectionString = connection.String()
+	shown.ConnectionString = v4.ConnectionString(credential.Name, shown.Password, a.proxyAddr, d.Name)
 	return shown
 }
 
@@ -180,7 +181,7 @@ func (a *API) createCredential(ctx context.Context, c *call) (any, error) {
 	}
 	credential, password, err := a.control.CreateCredential(ctx, c.account, database.ID, body.Name)
 	if err != nil {
-		return nil, err
+		return nil, inItem(err, "credentials")
 	}
 	c.target = credential.ID
 	return a.showNewCredential(database, *credential, password), nil

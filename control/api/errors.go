@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 
 	"github.com/sluicedb/sluice/control"
 	v4 "github.com/sluicedb/sluice/control/api/v4"
@@ -79,4 +80,22 @@ func asFailure(err error, noun string) (*failure, bool) {
 			errors: []v4.Message{{Code: codeUnavailable, Message: "the store does not answer; retry in a moment"}}}, true
 	}
 	return fail(http.StatusInternalServerError, codeInternal, "internal error; the server's log says more"), false
+}
+
+// inItem takes the place in a list, such as policies[2], off the fields of an error: the request was about that one item alone.
+func inItem(err error, list string) error {
+	var wrong *control.ValidationError
+	if !errors.As(err, &wrong) {
+		return err
+	}
+	trimmed := &control.ValidationError{}
+	for _, fault := range wrong.Faults {
+		if rest, ok := strings.CutPrefix(fault.Field, list+"["); ok {
+			if _, field, ok := strings.Cut(rest, "]."); ok {
+				fault.Field = field
+			}
+		}
+		trimmed.Faults = append(trimmed.Faults, fault)
+	}
+	return trimmed
 }

@@ -1,6 +1,9 @@
 package v4
 
-import "time"
+import (
+	"net/url"
+	"time"
+)
 
 // Database is a configured origin: /hyperdrive/configs.
 type Database struct {
@@ -116,4 +119,13 @@ type Credential struct {
 // CredentialCreate is the body of POST /hyperdrive/configs/{id}/credentials.
 type CredentialCreate struct {
 	Name string `json:"name"`
+}
+
+// ConnectionString is what a driver connects with: to the PostgreSQL proxy at proxyAddr, host:port, verifying it. A driver that does
+// not find the CA certificate by itself needs an sslrootcert added to the query.
+func ConnectionString(user, password, proxyAddr, database string) string {
+	connection := url.URL{
+		Scheme: "postgres", User: url.UserPassword(user, password), Host: proxyAddr, Path: "/" + database, RawQuery: "sslmode=verify-full",
+	}
+	return connection.String()
 }

@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluicedb/sluice/connector"
+	"github.com/sluicedb/sluice/control"
+	v4 "github.com/sluicedb/sluice/control/api/v4"
+	"github.com/sluicedb/sluice/protocol/tunnel"
+)
+
+const (
+	// devName names the tunnel and, without --name, the database.
+	devName = "dev"
+	// devReadyTimeout bounds the wait for the connector's first session, to a relay in the same process.
+	devReadyTimeout = 20 * time.Second
+	// devReadyEvery is how often it is looked for; a session takes some 5 ms.
+	devReadyEvery = 10 * time.Millisecond
+)
+
+func (a *app) devCommand() *cobra.Command {
+	var name string
+	cmd := &cobra.Command{
+		Use:   "dev [DSN]",
+		Short: "Run everything, connector included, against a database of yours, and print a connection string",
+		Long: `Run everything, connector included, in one process against a database that you have, and print a connection
+string. It listens on this machine alone. The state is thrown away at the end, unless --data-dir keeps it.
+
+The DSN is postgres://user:password@host:port/database, from the argument, SLUICE_DEV_DSN or DATABASE_URL. Arguments
+are seen by every user of a machine: prefer the environment for a password that matters.`,
+		Example: `  sluice dev postgres://user:pass@localhost/db
+  SLUICE_DEV_DSN="$(cat dsn)" sluice dev`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 1 {
+				return usagef("%s: unexpected argument after the DSN", cmd.CommandPath())
+			}
+			return nil
+		},
+	}
+	flags := newServerFlags(cmd, stateFlags|apiFlags|relayFlags|proxyFlags, "")
+	for flag, address := range map[string]string{
+		"api-listen": "127.0.0.1:8443", "relay-listen": "127.0.0.1:7844", "proxy-listen": "127.0.0.1:6432", "log-level": "warn",
+	} {
+		setDefault(cmd, flag, address)
+	}
+	cmd.Flags().StringVar(&name, "name", devName, "name of the database, in the connection string")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		return a.dev(cmd.Context(), flags, name, args)
+	}
+	return cmd
+}
+
+// setDefault gives a flag another default, which its help shows.
+func setDefault(cmd *cobra.Command, name, value string) {
+	flag := cmd.Flags().Lookup(name)
+	flag.DefValue = value
+	// The flags that have other defaults are strings, which take any value.
+	_ = flag.Value.Set(value)
+}
+
+func (a *app) dev(ctx context.Context, flags *serverFlags, name string, args []string) (err error) {
+	origin, err := a.devOrigin(args)
+	if err != nil {
+		return err
+	}
+	originTLS, err := origin.probe(ctx)
+	if err != nil {
+		return err
+	}
+	if flags.dataDir == "" && flags.store == "" {
+		if flags.dataDir, err = os.MkdirTemp("", "sluice-dev-"); err != nil {
+			return fmt.Errorf("state directory: %w", err)
+		}
+		defer func() { err = errors.Join(err, os.RemoveAll(flags.dataDir)) }()
+	}
+	if err := flags.checkState(); err != nil {
+		return err
+	}
+	n, err := a.newNode(flags)
+	if err != nil {
+		return err
+	}
+	// Before the directory is removed: deferred calls run last first.
+	defer n.close()
+	ports, err := n.listenAll(ctx)
+	if err != nil {
+		return err
+	}
+	if err := n.openState(ctx); err != nil {
+		return err
+	}
+	n.printFirstToken()
+	if err := n.addAll(ports); err != nil {
+		return err
+	}
+	n.roles = append(n.roles, role{name: "dev", run: func(ctx context.Context) error {
+		return n.runDev(ctx, ports, origin.noun(name, originTLS), origin.service)
+	}})
+	return n.run(ctx)
+}
+
+func (a *app) devOrigin(args []string) (devOrigin, error) {
+	dsn := a.getenv("SLUICE_DEV_DSN")
+	if dsn == "" {
+		dsn = a.getenv("DATABASE_URL")
+	}
+	if len(args) > 0 {
+		dsn = args[0]
+	}
+	if dsn == "" {
+		return devOrigin{}, usagef("no database: give postgres://user:password@host/database as argument, SLUICE_DEV_DSN or DATABASE_URL")
+	}
+	origin, err := parseDSN(dsn)
+	if err != nil {
+		return devOrigin{}, &usageError{err: err}
+	}
+	return origin, nil
+}
+
+// noun is the database that drivers are given.
+func (o devOrigin) noun(name string, t originTLS) *control.Database {
+	d := &control.Database{AccountID: control.DefaultAccountID, Name: name}
+	d.Origin = control.Origin{
+		Scheme: "postgres", Database: o.database, User: o.user,
+		Password: control.Plaintext(control.Secret(o.password)), Insecure: t.insecure,
+	}
+	d.MTLS = control.MTLS{SSLMode: t.sslmode, CACertificate: t.ca}
+	return d
+}
+
+// runDev makes tunnel and database, runs the connector, and prints the connection string when it can be used.
+func (n *node) runDev(ctx context.Context, p ports, database *control.Database, service string) error {
+	made, token, err := n.makeDev(ctx, database, service, reachable(p.relayTCP))
+	if err != nil {
+		return err
+	}
+	c, err := connector.New(connector.Config{
+		Token: token, Slots: 1, Version: buildVersion().Version, Logger: n.logger.With("role", "connector"),
+	})
+	if err != nil {
+		return fmt.Errorf("connector: %w", err)
+	}
+	return runRoles(ctx,
+		role{name: "connector", run: c.Run},
+		role{name: "greeting", run: func(ctx context.Context) error {
+			if err := waitReady(ctx, c); err != nil {
+				return err
+			}
+			n.printDev(p, made)
+			<-ctx.Done()
+			return nil
+		}})
+}
+
+// makeDev replaces what an earlier run on the same state left, since the DSN may be another.
+func (n *node) makeDev(ctx context.Context, database *control.Database, service, relayAddress string) (*control.NewDatabase, tunnel.Token, error) {
+	snapshot := n.control.Snapshot()
+	account := control.DefaultAccountID
+	if old, ok := snapshot.DatabaseByName(account, database.Name); ok {
+		if err := n.control.DeleteDatabase(ctx, account, old.ID); err != nil {
+			return nil, tunnel.Token{}, fmt.Errorf("replace the database of an earlier run: %w", err)
+		}
+	}
+	t, ok := snapshot.TunnelByName(account, devName)
+	if !ok {
+		var err error
+		if t, err = n.control.CreateTunnel(ctx, account, devName); err != nil {
+			return nil, tunnel.Token{}, fmt.Errorf("make the tunnel: %w", err)
+		}
+	}
+	secret, err := n.control.TunnelSecret(t)
+	if err != nil {
+		return nil, tunnel.Token{}, fmt.Errorf("tunnel secret: %w", err)
+	}
+	made, err := n.control.CreateManagedDatabase(ctx, t.ID, service, database)
+	if err != nil {
+		return nil, tunnel.Token{}, fmt.Errorf("make the database: %w", err)
+	}
+	return made, tunnel.Token{
+		Account: account, Tunnel: t.ID, Secret: secret.Reveal(),
+		Relays: []string{relayAddress}, CA: string(n.control.CA()),
+	}, nil
+}
+
+// waitReady waits until the connector has a session.
+func waitReady(ctx context.Context, c *connector.Connector) error {
+	tick := time.NewTicker(devReadyEvery)
+	defer tick.Stop()
+	late := time.NewTimer(devReadyTimeout)
+	defer late.Stop()
+	for !c.Ready() {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-late.C:
+			return errors.New("the connector found no relay; --log-level debug says more")
+		case <-tick.C:
+		}
+	}
+	return nil
+}
+
+func (n *node) printDev(p ports, made *control.NewDatabase) {
+	connection := withRootCert(v4.ConnectionString(made.Credential.Name, made.Password.Reveal(), reachable(p.proxy), made.Database.Name), n.caFile())
+	n.printListening(
+		[2]string{"control API", "https://" + reachable(p.api)},
+		[2]string{"relay", reachable(p.relayTCP) + " (udp and tcp)"},
+		metricsLine(p.metrics),
+	)
+	fmt.Fprintf(n.app.out, "\nConnect with this string; its password is new at every start:\n\n  %s\n\nCtrl-C ends it.\n", connection)
+}

@@ -1,0 +1,145 @@
+package main
+
+import (
+	"context"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"sluice": func() { os.Exit(run(os.Args[1:])) },
+	})
+}
+
+// walk calls visit with every command of the tree.
+func walk(cmd *cobra.Command, visit func(*cobra.Command)) {
+	visit(cmd)
+	for _, child := range cmd.Commands() {
+		walk(child, visit)
+	}
+}
+
+// TestEveryCommandHasHelp: what it does, how it is used, and an example that begins with its own path.
+func TestEveryCommandHasHelp(t *testing.T) {
+	a := &app{out: &strings.Builder{}, err: &strings.Builder{}, getenv: func(string) string { return "" }}
+	count := 0
+	walk(a.rootCommand(), func(cmd *cobra.Command) {
+		count++
+		path := cmd.CommandPath()
+		if cmd.Short == "" {
+			t.Errorf("%s: no short help", path)
+		}
+		if cmd.RunE == nil {
+			t.Errorf("%s: does nothing", path)
+		}
+		if !strings.Contains(cmd.Example, path) {
+			t.Errorf("%s: no example of it: %q", path, cmd.Example)
+		}
+		for line := range strings.Lines(cmd.Example) {
+			if !strings.HasPrefix(line, "  ") {
+				t.Errorf("%s: example is not indented by two: %q", path, line)
+			}
+		}
+	})
+	if count < 30 {
+		t.Errorf("only %d commands", count)
+	}
+}
+
+// TestExamplesParse: every documented command line has flags and arguments that its command takes.
+func TestExamplesParse(t *testing.T) {
+	walk((&app{getenv: func(string) string { return "" }}).rootCommand(), func(documented *cobra.Command) {
+		text := strings.ReplaceAll(documented.Example, "\\\n", " ")
+		for line := range strings.Lines(text) {
+			args := commandLine(line)
+			if args == nil {
+				continue
+			}
+			root := (&app{getenv: func(string) string { return "" }}).rootCommand()
+			cmd, rest, err := root.Find(args)
+			if err != nil {
+				t.Errorf("%s: %q: %v", documented.CommandPath(), line, err)
+				continue
+			}
+			if err := cmd.ParseFlags(rest); err != nil {
+				t.Errorf("%s: %q: %v", documented.CommandPath(), line, err)
+				continue
+			}
+			if cmd.Args != nil {
+				if err := cmd.Args(cmd, cmd.Flags().Args()); err != nil {
+					t.Errorf("%s: %q: %v", documented.CommandPath(), line, err)
+				}
+			}
+		}
+	})
+}
+
+// commandLine splits an example's line into the arguments of sluice, or nil when it is another program's.
+func commandLine(line string) []string {
+	line, _, _ = strings.Cut(line, " #")
+	line, _, _ = strings.Cut(line, " > ")
+	line, _, _ = strings.Cut(line, " | ")
+	line = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(line), "source <("), ")")
+	var args []string
+	quoted := false
+	word := strings.Builder{}
+	for _, r := range line + " " {
+		switch {
+		case r == '\'':
+			quoted = !quoted
+		case r == ' ' && !quoted:
+			if word.Len() > 0 {
+				args = append(args, word.String())
+			}
+			word.Reset()
+		default:
+			word.WriteRune(r)
+		}
+	}
+	if len(args) == 0 || args[0] != "sluice" {
+		return nil
+	}
+	return args[1:]
+}
+
+// TestSecretsHaveNoFlag: a flag whose value is a secret would put it into argv, for every user of the machine to see.
+func TestSecretsHaveNoFlag(t *testing.T) {
+	a := &app{getenv: func(string) string { return "" }}
+	walk(a.rootCommand(), func(cmd *cobra.Command) {
+		for _, name := range []string{"origin-password", "access-client-secret", "api-token", "password", "secret", "token"} {
+			if cmd.Flags().Lookup(name) != nil || cmd.PersistentFlags().Lookup(name) != nil {
+				t.Errorf("%s has --%s", cmd.CommandPath(), name)
+			}
+		}
+	})
+}
+
+func TestExitCodes(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want int
+	}{
+		{[]string{"version"}, exitOK},
+		{[]string{"--help"}, exitOK},
+		{[]string{"tunnel"}, exitOK},
+		{[]string{"bogus"}, exitUsage},
+		{[]string{"tunnel", "bogus"}, exitUsage},
+		{[]string{"tunnel", "create"}, exitUsage},
+		{[]string{"tunnel", "create", "a", "b"}, exitUsage},
+		{[]string{"tunnel", "list", "--bogus"}, exitUsage},
+		{[]string{"help", "tunnel", "bogus"}, exitUsage},
+		{[]string{"completion", "tcsh"}, exitUsage},
+		{[]string{"tunnel", "list"}, exitError}, // no token
+	} {
+		var out, errs strings.Builder
+		a := &app{in: strings.NewReader(""), out: &out, err: &errs, getenv: func(string) string { return "" }}
+		if got := a.execute(context.Background(), tt.args); got != tt.want {
+			t.Errorf("sluice %s: exit code %d, want %d; %s", strings.Join(tt.args, " "), got, tt.want, errs.String())
+		}
+	}
+}

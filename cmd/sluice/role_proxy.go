@@ -1,0 +1,123 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluicedb/sluice/protocol/tunnel/client"
+	"github.com/sluicedb/sluice/proxy"
+	"github.com/sluicedb/sluice/relay"
+)
+
+func (a *app) proxyCommand() *cobra.Command {
+	var relays []string
+	cmd := &cobra.Command{
+		Use:   "proxy",
+		Short: "Run a PostgreSQL proxy alone, which reaches private origins through relays of other processes",
+		Example: `  sluice proxy --store nats://nats-1:4222,nats-2:4222 --keyset-file keyset.json \
+    --public-host proxy.example.com --relay relay.example.com:7844`,
+		Args: exactArgs(),
+	}
+	flags := newServerFlags(cmd, stateFlags|proxyFlags, "")
+	cmd.Flags().StringSliceVar(&relays, "relay", nil, "host:port of a relay (repeatable)")
+	withEnv(cmd.Flags(), "relay", "SLUICE_RELAY")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := flags.requireStore("proxy"); err != nil {
+			return err
+		}
+		if len(relays) == 0 {
+			return usagef("--relay is missing: host:port of a relay that reaches the private origins")
+		}
+		n, err := a.newNode(flags)
+		if err != nil {
+			return err
+		}
+		defer n.close()
+		return n.runProxy(cmd.Context(), relays)
+	}
+	return cmd
+}
+
+func (n *node) runProxy(ctx context.Context, relays []string) error {
+	ln, err := n.listen(ctx, "proxy-listen", n.flags.proxyListen)
+	if err != nil {
+		return err
+	}
+	metrics, err := n.listenMetrics(ctx)
+	if err != nil {
+		return err
+	}
+	if err := n.openState(ctx); err != nil {
+		return err
+	}
+	n.printFirstToken()
+	tunnels, err := n.addRelayClient(relays)
+	if err != nil {
+		return err
+	}
+	if err := n.addProxy(ln, remoteDial(tunnels)); err != nil {
+		return err
+	}
+	n.addMetrics(metrics)
+	n.printListening([2]string{"PostgreSQL", reachable(ln)}, metricsLine(metrics))
+	return n.run(ctx)
+}
+
+// dialFunc opens a byte stream through a tunnel, for a proxy.
+type dialFunc func(context.Context, proxy.Target) (net.Conn, error)
+
+// addProxy serves the PostgreSQL proxy. dial is its only way through tunnels.
+func (n *node) addProxy(ln net.Listener, dial dialFunc) error {
+	p := proxy.New(proxy.Config{
+		Source: n.control,
+		Dial:   dial,
+		TLS:    n.control.ServerTLS(),
+		Logger: n.logger.With("role", "proxy"),
+	})
+	for _, collector := range p.Collectors() {
+		if err := n.registry.Register(collector); err != nil {
+			return fmt.Errorf("metrics of proxy: %w", err)
+		}
+	}
+	n.roles = append(n.roles, role{name: "proxy", run: func(ctx context.Context) error { return p.Serve(ctx, ln) }})
+	return nil
+}
+
+// addRelayClient keeps sessions with relays of other processes, whose certificates are from this store's CA.
+func (n *node) addRelayClient(relays []string) (*client.Client, error) {
+	id, err := processID()
+	if err != nil {
+		return nil, err
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(n.control.CA()) {
+		return nil, errors.New("the store's CA certificate is not PEM")
+	}
+	c := &client.Client{
+		Relays: relays, TLS: &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}, PeerID: id,
+		Version: buildVersion().Version, Logger: n.logger.With("role", "relay client"),
+	}
+	n.roles = append(n.roles, role{name: "relay client", run: c.Run})
+	return c, nil
+}
+
+// remoteDial goes through relays of other processes.
+func remoteDial(tunnels *client.Client) dialFunc {
+	return func(ctx context.Context, target proxy.Target) (net.Conn, error) {
+		return tunnels.Dial(ctx, client.Target{Hostname: target.Hostname, ClientID: target.ClientID, ClientSecret: target.ClientSecret})
+	}
+}
+
+// localDial goes through the relay of this process. To policies the proxy is what asks, from this machine.
+func localDial(r *relay.Relay) dialFunc {
+	return func(ctx context.Context, target proxy.Target) (net.Conn, error) {
+		return r.Open(ctx, relay.OpenRequest{Hostname: target.Hostname, ClientID: target.ClientID, ClientSecret: target.ClientSecret, Remote: netip.IPv6Loopback()})
+	}
+}

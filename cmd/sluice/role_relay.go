@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sluicedb/sluice/relay"
+)
+
+// samePortAttempts is how often a port that the system gave for TCP is tried for UDP as well: only for port 0, in tests and in dev.
+const samePortAttempts = 20
+
+func (a *app) relayCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "relay",
+		Short:   "Run a relay alone, where sessions of connectors and of proxies meet",
+		Example: "  sluice relay --store nats://nats-1:4222,nats-2:4222 --keyset-file keyset.json --public-host relay.example.com",
+		Args:    exactArgs(),
+	}
+	flags := newServerFlags(cmd, stateFlags|relayFlags, "")
+	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		if err := flags.requireStore("relay"); err != nil {
+			return err
+		}
+		n, err := a.newNode(flags)
+		if err != nil {
+			return err
+		}
+		defer n.close()
+		return n.runRelay(cmd.Context())
+	}
+	return cmd
+}
+
+func (n *node) runRelay(ctx context.Context) error {
+	tcp, udp, err := n.listenRelay(ctx)
+	if err != nil {
+		return err
+	}
+	metrics, err := n.listenMetrics(ctx)
+	if err != nil {
+		return err
+	}
+	if err := n.openState(ctx); err != nil {
+		return err
+	}
+	n.printFirstToken()
+	if _, err := n.addRelay(tcp, udp, nil); err != nil {
+		return err
+	}
+	n.addMetrics(metrics)
+	n.printListening([2]string{"relay", reachable(tcp) + " (udp and tcp)"}, metricsLine(metrics))
+	return n.run(ctx)
+}
+
+// listenRelay opens the relay's two sockets on one port.
+func (n *node) listenRelay(ctx context.Context) (net.Listener, net.PacketConn, error) {
+	const flag = "relay-listen"
+	host, port, err := net.SplitHostPort(n.flags.relayListen)
+	if err != nil {
+		return nil, nil, listenError(flag, n.flags.relayListen, err)
+	}
+	var config net.ListenConfig
+	for attempt := 1; ; attempt++ {
+		tcp, err := config.Listen(ctx, "tcp", n.flags.relayListen)
+		if err != nil {
+			return nil, nil, listenError(flag, n.flags.relayListen, err)
+		}
+		udp, err := config.ListenPacket(ctx, "udp", net.JoinHostPort(host, portOf(tcp.Addr())))
+		if err == nil {
+			n.closers = append(n.closers, tcp.Close, udp.Close)
+			return tcp, udp, nil
+		}
+		err = errors.Join(err, tcp.Close())
+		if port != "0" || attempt == samePortAttempts {
+			return nil, nil, listenError(flag, n.flags.relayListen, err)
+		}
+	}
+}
+
+// addRelay serves a relay. announce are the relays that peers are told of; nil for what their token says.
+func (n *node) addRelay(tcp net.Listener, udp net.PacketConn, announce []string) (*relay.Relay, error) {
+	id, err := processID()
+	if err != nil {
+		return nil, err
+	}
+	r := relay.New(n.control, relay.Config{
+		ID:       id,
+		TLS:      n.control.ServerTLS(),
+		Announce: announce,
+		Logger:   n.logger.With("role", "relay"),
+	})
+	for _, collector := range r.Collectors() {
+		if err := n.registry.Register(collector); err != nil {
+			return nil, fmt.Errorf("metrics of relay: %w", err)
+		}
+	}
+	n.roles = append(n.roles, role{name: "relay", run: func(ctx context.Context) error { return r.Serve(ctx, udp, tcp) }})
+	return r, nil
+}
+
+// processID names this process to its peers and in logs: the host's name, and random digits since a host may run several.
+func processID() (string, error) {
+	host, err := os.Hostname()
+	if err != nil {
+		return "", fmt.Errorf("name this process: %w", err)
+	}
+	var random [4]byte
+	// crypto/rand's Read never fails.
+	_, _ = rand.Read(random[:])
+	return host + "-" + hex.EncodeToString(random[:]), nil
+}

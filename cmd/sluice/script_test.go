@@ -1,0 +1,208 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// startTimeout and stopTimeout bound a server's start and stop, far above the 100 ms that they take.
+const (
+	startTimeout = 20 * time.Second
+	stopTimeout  = 20 * time.Second
+)
+
+// TestScripts runs the command line as people do, against a server in a process of its own.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata/script",
+		Setup: func(env *testscript.Env) error {
+			env.Setenv("HOME", env.WorkDir)
+			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
+			p := &serverProcess{}
+			env.Values[serverKey{}] = p
+			env.Defer(p.kill)
+			return nil
+		},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"server":  serverCmd,
+			"capture": captureCmd,
+			"nowhere": nowhereCmd,
+			"save":    saveCmd,
+		},
+	})
+}
+
+type serverKey struct{}
+
+// serverProcess is a script's server.
+type serverProcess struct {
+	cmd    *exec.Cmd
+	stdout strings.Builder // written by scan, until scanned is closed
+	done   chan struct{}   // closed when stdout has ended
+}
+
+func (p *serverProcess) kill() {
+	if p.cmd != nil {
+		_ = p.cmd.Process.Kill()
+		_ = p.cmd.Wait()
+		p.cmd = nil
+	}
+}
+
+// serverCmd is "server start [flags]", which waits until the server listens and sets SLUICE_API_URL and, on a first start,
+// FIRST_TOKEN; and "server stop", which asks it to end and waits.
+func serverCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) == 0 {
+		ts.Fatalf("usage: server start [flags] | server stop")
+	}
+	p := ts.Value(serverKey{}).(*serverProcess)
+	switch args[0] {
+	case "start":
+		ts.Check(p.start(ts, args[1:]))
+	case "stop":
+		ts.Check(p.stop())
+	default:
+		ts.Fatalf("server: unknown argument %q", args[0])
+	}
+}
+
+func (p *serverProcess) start(ts *testscript.TestScript, args []string) error {
+	path, err := exec.LookPath("sluice")
+	if err != nil {
+		return err
+	}
+	stderr, err := os.OpenFile(ts.MkAbs("server.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer stderr.Close()
+	p.cmd = exec.Command(path, append([]string{"server", "--api-listen", "127.0.0.1:0", "--relay-listen", "127.0.0.1:0",
+		"--proxy-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"}, args...)...)
+	p.cmd.Dir, p.cmd.Stderr = ts.MkAbs("."), stderr
+	p.cmd.Env = append(os.Environ(), "HOME="+ts.Getenv("HOME"))
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		return err
+	}
+	if err := p.cmd.Start(); err != nil {
+		return err
+	}
+	p.done = make(chan struct{})
+	p.stdout.Reset()
+	lines := make(chan string, 100)
+	go p.scan(bufio.NewScanner(stdout), lines)
+	late := time.After(startTimeout)
+	for {
+		select {
+		case <-late:
+			return fmt.Errorf("the server does not listen after %v", startTimeout)
+		case line, ok := <-lines:
+			if !ok {
+				return fmt.Errorf("the server ended: %v", p.cmd.Wait())
+			}
+			field := strings.TrimSpace(line)
+			if strings.HasPrefix(field, "slat_") {
+				ts.Setenv("FIRST_TOKEN", field)
+			}
+			if url, ok := strings.CutPrefix(field, "control API:"); ok {
+				ts.Setenv("SLUICE_API_URL", strings.TrimSpace(url))
+			}
+			if url, ok := strings.CutPrefix(field, "metrics:"); ok {
+				ts.Setenv("METRICS", strings.TrimSpace(url))
+			}
+			// The last line that every start prints.
+			if strings.HasPrefix(field, "CA:") {
+				return nil
+			}
+		}
+	}
+}
+
+func (p *serverProcess) scan(scanner *bufio.Scanner, lines chan<- string) {
+	defer close(p.done)
+	defer close(lines)
+	for scanner.Scan() {
+		p.stdout.WriteString(scanner.Text() + "\n")
+		select {
+		case lines <- scanner.Text():
+		default: // more than start looks at
+		}
+	}
+}
+
+func (p *serverProcess) stop() error {
+	if p.cmd == nil {
+		return fmt.Errorf("no server runs")
+	}
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		return err
+	}
+	select {
+	case <-p.done:
+	case <-time.After(stopTimeout):
+		return fmt.Errorf("the server runs on %v after SIGTERM", stopTimeout)
+	}
+	err := p.cmd.Wait()
+	p.cmd = nil
+	if err != nil {
+		return fmt.Errorf("the server ended with %w", err)
+	}
+	return nil
+}
+
+// captureCmd is "capture VARIABLE REGEXP": it sets a variable to the first group of the regexp in the last command's output.
+func captureCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: capture VARIABLE REGEXP")
+	}
+	found := regexp.MustCompile(args[1]).FindStringSubmatch(ts.ReadFile("stdout"))
+	if len(found) != 2 {
+		ts.Fatalf("no match for %q", args[1])
+	}
+	ts.Setenv(args[0], found[1])
+}
+
+// saveCmd is "save VARIABLE FILE": it writes a variable, such as a secret, to a file.
+func saveCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: save VARIABLE FILE")
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), []byte(ts.Getenv(args[0])+"\n"), 0o600))
+}
+
+// nowhereCmd is "nowhere TEXT PATH...": no file at or below the paths contains the text.
+func nowhereCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 || args[0] == "" {
+		ts.Fatalf("usage: nowhere TEXT PATH...")
+	}
+	files := 0
+	for _, root := range args[1:] {
+		ts.Check(filepath.WalkDir(ts.MkAbs(root), func(path string, entry os.DirEntry, err error) error {
+			if err != nil || entry.IsDir() {
+				return err
+			}
+			data, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			files++
+			if strings.Contains(string(data), args[0]) {
+				return fmt.Errorf("%s contains %q", path, args[0])
+			}
+			return nil
+		}))
+	}
+	if files == 0 {
+		ts.Fatalf("no file below %v", args[1:])
+	}
+}
