@@ -190,3 +190,24 @@ func TestUnix(t *testing.T) {
 	}
 	b.Close()
 }
+
+// TestTunnel37ResetSeenByWriter has the writer of a socket learn of the peer's reset. The system then gives EOF to its reader.
+func TestTunnel37ResetSeenByWriter(t *testing.T) {
+	ln := listen(t, "tcp", "127.0.0.1:0")
+	for range 200 {
+		a, b := tcpPair(t, ln)
+		if err := b.Reset(stream.CodeAborted); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			if _, err := a.Write([]byte("x")); err != nil {
+				break
+			}
+		}
+		var reset *stream.ResetError
+		if _, err := a.Read(make([]byte, 1)); !errors.As(err, &reset) || !reset.Remote {
+			t.Fatalf("Read = %v, want a reset by the peer", err)
+		}
+		a.Close()
+	}
+}

@@ -31,6 +31,8 @@ type socket struct {
 	abort      func() error
 	wait       waiter
 	code       atomic.Uint32 // of the local Reset; 0: none
+	broken     atomic.Bool   // a call has seen the peer's reset
+	finished   atomic.Bool   // CloseWrite was called
 }
 
 func newSocket(c net.Conn, closeWrite, abort func() error) *socket {
@@ -41,10 +43,19 @@ func newSocket(c net.Conn, closeWrite, abort func() error) *socket {
 
 func (s *socket) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
-	if err != nil && err != io.EOF {
+	switch {
+	case err == io.EOF && s.wasReset():
+		return n, &ResetError{Code: CodeAborted, Remote: true}
+	case err != nil && err != io.EOF:
 		err = s.explain(err)
 	}
 	return n, err
+}
+
+// wasReset reports whether the EOF that was read is none. The system tells of a reset once, be it to a Write, and then reads as
+// EOF. A socket that has an EOF from its peer and has not sent its own is still connected.
+func (s *socket) wasReset() bool {
+	return s.broken.Load() || !s.finished.Load() && !s.wait.connected()
 }
 
 func (s *socket) Write(p []byte) (int, error) {
@@ -63,6 +74,7 @@ func (s *socket) WaitRead() error {
 }
 
 func (s *socket) CloseWrite() error {
+	s.finished.Store(true)
 	err := s.closeWrite()
 	switch {
 	case err == nil, errors.Is(err, syscall.ENOTCONN):
@@ -89,7 +101,8 @@ func (s *socket) explain(err error) error {
 		if code := s.code.Load(); code != 0 {
 			return &ResetError{Code: Code(code)}
 		}
-	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ENOTCONN):
+		s.broken.Store(true)
 		return &ResetError{Code: CodeAborted, Remote: true}
 	}
 	return err

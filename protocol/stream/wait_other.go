@@ -10,3 +10,5 @@ type waiter struct{}
 func (w *waiter) init(net.Conn) {}
 
 func (w *waiter) read() error { return nil }
+
+func (w *waiter) connected() bool { return true }

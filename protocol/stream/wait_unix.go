@@ -43,3 +43,15 @@ func (w *waiter) read() error {
 	w.asked = false
 	return w.raw.Read(w.ready)
 }
+
+// connected reports whether the socket has a peer, which it has not after a reset.
+func (w *waiter) connected() bool {
+	if w.raw == nil {
+		return true
+	}
+	var err error
+	if cerr := w.raw.Control(func(fd uintptr) { _, err = unix.Getpeername(int(fd)) }); cerr != nil {
+		return true // closed on this side: nobody is misled
+	}
+	return err != unix.ENOTCONN
+}
