@@ -101,6 +101,8 @@ func (s *socket) explain(err error) error {
 		if code := s.code.Load(); code != 0 {
 			return &ResetError{Code: Code(code)}
 		}
+	case errors.Is(err, syscall.EPIPE) && s.finished.Load():
+		return net.ErrClosed // a Write after CloseWrite
 	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE), errors.Is(err, syscall.ENOTCONN):
 		s.broken.Store(true)
 		return &ResetError{Code: CodeAborted, Remote: true}
