@@ -63,6 +63,17 @@ func (r *Relay) cut(l *liveStream, code stream.Code) {
 	l.Reset(code)
 }
 
+// evict cuts a session's streams and closes it. The streams come first, so that their clients hear the code and not of a lost
+// session.
+func (r *Relay) evict(b *backend, code stream.Code, reason string) {
+	for _, l := range r.live.all() {
+		if l.backend == b {
+			r.cut(l, code)
+		}
+	}
+	b.session.Close(code, reason)
+}
+
 // live is the set of live streams.
 type live struct {
 	mu      sync.Mutex

@@ -16,7 +16,8 @@ import (
 
 // messageConn is a WebSocket as a stream: the bytes of its messages, however they are split. WebSocket cannot half-close: when one
 // side's data ends, a Close frame says so, and what the other still sends is read until it answers, for five seconds at most. A
-// WebSocket that breaks without a Close frame, or without TLS's own end, is a reset and never an EOF.
+// client that only closes its connection between two messages has ended as a TCP client does, with a FIN: an EOF. Anything else,
+// in a message or by a RST, is a reset and never an EOF.
 type messageConn struct {
 	ws     *websocket.Conn
 	remote net.Addr
@@ -106,7 +107,7 @@ func (c *messageConn) next() error {
 		case status == websocket.StatusNormalClosure, status == websocket.StatusGoingAway, status == websocket.StatusNoStatusRcvd:
 			c.ended = io.EOF
 		case status == -1 && errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
-			c.ended = io.EOF // between messages, and TLS said that it is the end: clients that close without a Close frame
+			c.ended = io.EOF // cloudflared ends so
 		}
 		return c.ended
 	}

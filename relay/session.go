@@ -143,7 +143,7 @@ func (r *Relay) serveConnector(ctx context.Context, s *tunnel.Session) {
 		t, ok := r.state.Now().Tunnel(b.tunnel)
 		if !ok || !t.SecretIs(hello.GetSecret()) {
 			log.Info("session is closed: its tunnel was deleted or has another secret")
-			s.Close(stream.CodeRevoked, "the tunnel was deleted or has another secret")
+			r.evict(b, stream.CodeRevoked, "the tunnel was deleted or has another secret")
 			return
 		}
 		if err := r.configure(ctx, b, t); err != nil {
@@ -161,7 +161,7 @@ func (r *Relay) serveConnector(ctx context.Context, s *tunnel.Session) {
 			registered = true
 			log.Info("connector registered", "carrier", s.Carrier().String(), "version", hello.GetVersion())
 			if replaced != nil {
-				replaced.session.Close(stream.CodeReplaced, "the connector registered this slot again")
+				r.evict(replaced, stream.CodeReplaced, "the connector registered this slot again")
 			}
 		}
 		select {

@@ -1,0 +1,284 @@
+package relay
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/sluicedb/sluice/access"
+	"github.com/sluicedb/sluice/control"
+	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/tunnel"
+	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
+)
+
+func TestTunnel28CredentialsThatAreNotGoodGetOneAnswer(t *testing.T) {
+	g := newRig(t, nil)
+	origin := make(chan struct{}, 100)
+	g.connector("c1", 0, func(in *tunnel.Incoming) { origin <- struct{}{}; echo(in) })
+	expired, expiredSecret := g.addToken(func(t *access.ServiceToken) { t.ExpiresAt = time.Now().Add(-time.Minute) })
+	disabled, disabledSecret := g.addToken(func(t *access.ServiceToken) { t.Disabled = true })
+	other, otherSecret := g.addToken(nil) // good, and no policy admits it
+	id, secret := g.token.ClientID, g.secret
+	tests := []struct {
+		name, id, secret string
+		status           int
+		code             tunnelpb.Code
+		reason           access.Reason
+	}{
+		{"unknown", "0123456789abcdef0123456789abcdef.access", secret, 401, tunnelpb.Code_UNAUTHENTICATED, access.ReasonUnknownToken},
+		{"wrong secret", id, otherSecret, 401, tunnelpb.Code_UNAUTHENTICATED, access.ReasonWrongSecret},
+		{"expired", expired.ClientID, expiredSecret, 401, tunnelpb.Code_UNAUTHENTICATED, access.ReasonExpired},
+		{"disabled", disabled.ClientID, disabledSecret, 401, tunnelpb.Code_UNAUTHENTICATED, access.ReasonDisabled},
+		{"none", "", "", 401, tunnelpb.Code_UNAUTHENTICATED, access.ReasonNoCredentials},
+		{"no policy", other.ClientID, otherSecret, 403, tunnelpb.Code_DENIED, access.ReasonNoPolicy},
+	}
+	var first *answered
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			before := len(g.state.audited("access.decide"))
+			got := g.upgrade(t, host, http.Header{headerClientID: keep(tt.id), headerClientSecret: keep(tt.secret)})
+			if got.status != tt.status || got.location != "" {
+				t.Errorf("answered %d, location %q, want %d", got.status, got.location, tt.status)
+			}
+			if tt.status == 401 {
+				if first == nil {
+					first = &got
+				}
+				if got != *first {
+					t.Errorf("answered %+v, others %+v", got, *first)
+				}
+			}
+			req := g.request()
+			req.ClientID, req.ClientSecret = tt.id, tt.secret
+			_, err := g.Open(t.Context(), req)
+			wantRefusal(t, err, tt.code)
+			records := g.state.audited("access.decide")[before:]
+			if len(records) != 2 {
+				t.Fatalf("%d decisions are recorded, want 2", len(records))
+			}
+			for _, r := range records {
+				if r.Reason != string(tt.reason) || r.Target != host || r.Outcome == "allowed" {
+					t.Errorf("recorded %+v, want reason %q", r, tt.reason)
+				}
+			}
+		})
+	}
+	if len(origin) > 0 {
+		t.Errorf("the origin saw %d connections", len(origin))
+	}
+}
+
+// keep makes no header of an empty value.
+func keep(v string) []string {
+	if v == "" {
+		return nil
+	}
+	return []string{v}
+}
+
+func TestTunnel28DuplicateAndIncompleteHeadersAreRefused(t *testing.T) {
+	g := newRig(t, nil)
+	g.connector("c1", 0, echo)
+	id, secret := g.token.ClientID, g.secret
+	for name, h := range map[string]http.Header{
+		"two IDs":         {headerClientID: {id, id}, headerClientSecret: {secret}},
+		"two secrets":     {headerClientID: {id}, headerClientSecret: {secret, secret}},
+		"joined":          {headerClientID: {id + ", " + id}, headerClientSecret: {secret}},
+		"no secret":       {headerClientID: {id}},
+		"no ID":           {headerClientSecret: {secret}},
+		"an empty secret": {headerClientID: {id}, headerClientSecret: {""}},
+	} {
+		if got := g.upgrade(t, host, h); got.status != 401 {
+			t.Errorf("%s: answered %d, want 401", name, got.status)
+		}
+	}
+	for _, r := range g.state.audited("access.decide") {
+		if r.Outcome != "unauthenticated" {
+			t.Errorf("recorded %+v", r)
+		}
+	}
+}
+
+func TestTunnel28HelloOfAClient(t *testing.T) {
+	g := newRig(t, nil)
+	for _, cred := range [][2]string{{g.token.ClientID, "wrong"}, {"unknown", g.secret}, {"", ""}} {
+		_, err := g.dial(tunnel.CarrierQUIC, tunnel.Dialer{Hello: &tunnelpb.Hello{
+			Role: tunnelpb.Role_CLIENT, ClientId: cred[0], ClientSecret: cred[1], PeerId: "p",
+		}})
+		wantRefusal(t, err, tunnelpb.Code_UNAUTHENTICATED)
+	}
+	if n := len(g.state.audited("session.client")); n != 3 {
+		t.Errorf("%d refusals are recorded, want 3", n)
+	}
+	// A session may open with another credential than its own, which is decided on by itself.
+	other, secret := g.addToken(nil)
+	g.connector("c1", 0, echo)
+	_, err := g.client(tunnel.CarrierQUIC).Open(t.Context(), &tunnelpb.Open{Hostname: host, ClientId: other.ClientID, ClientSecret: secret})
+	wantRefusal(t, err, tunnelpb.Code_DENIED)
+}
+
+func TestHostnameWithoutTunnelIsToldToWhoIsAdmittedOnly(t *testing.T) {
+	g := newRig(t, nil)
+	g.state.change(func() {
+		g.state.apps["free.example"] = application("free.example", account, access.Rule{Selector: access.SelectServiceToken, Value: g.token.ID})
+	})
+	req := g.request()
+	req.Hostname = "free.example"
+	_, err := g.Open(t.Context(), req)
+	wantRefusal(t, err, tunnelpb.Code_NO_TUNNEL)
+	req.Hostname = "unheard-of.example"
+	_, err = g.Open(t.Context(), req)
+	wantRefusal(t, err, tunnelpb.Code_DENIED)
+}
+
+func TestTunnel34ApplicationOpensItsOwnAccountsHostnamesOnly(t *testing.T) {
+	g := newRig(t, nil)
+	g.connector("c1", 0, echo)
+	g.state.change(func() {
+		stranger := *g.state.tokens[g.token.ClientID]
+		stranger.AccountID = "stranger"
+		g.state.tokens[g.token.ClientID] = &stranger
+		g.state.apps[host] = application(host, "stranger", access.Rule{Selector: access.SelectServiceToken, Value: g.token.ID})
+	})
+	_, err := g.Open(t.Context(), g.request())
+	wantRefusal(t, err, tunnelpb.Code_NO_TUNNEL)
+}
+
+func TestTunnel34ConnectorOfAnotherOrADeletedTunnel(t *testing.T) {
+	g := newRig(t, nil)
+	const otherID = "22222222-2222-2222-2222-222222222222"
+	g.state.change(func() {
+		g.state.tunnels[otherID] = &control.Tunnel{ID: otherID, AccountID: account, SecretHash: access.HashSecret("other"), ConfigVersion: 1}
+	})
+	hello := func(id, secret string) error {
+		s, err := g.dial(tunnel.CarrierQUIC, tunnel.Dialer{
+			Hello: &tunnelpb.Hello{Role: tunnelpb.Role_CONNECTOR, TunnelId: id, Secret: secret, PeerId: "p"},
+			Configure: func(_ context.Context, c *tunnelpb.Configure) *tunnelpb.Configured {
+				if len(c.GetIngress()) > 0 {
+					t.Errorf("the other tunnel's connector is told %v", c.GetIngress())
+				}
+				return &tunnelpb.Configured{Version: c.GetVersion()}
+			},
+		})
+		if err == nil {
+			t.Cleanup(func() { s.Close(stream.CodeClosed, "") })
+		}
+		return err
+	}
+	wantRefusal(t, hello(tunnelID, "other"), tunnelpb.Code_UNAUTHENTICATED)
+	wantRefusal(t, hello("33333333-3333-3333-3333-333333333333", "other"), tunnelpb.Code_UNAUTHENTICATED)
+	if err := hello(otherID, "other"); err != nil {
+		t.Fatal(err)
+	}
+	_, err := g.Open(t.Context(), g.request())
+	wantRefusal(t, err, tunnelpb.Code_NO_CONNECTOR)
+	if n := len(g.state.audited("session.connector")); n != 3 {
+		t.Errorf("%d registrations are recorded, want 3", n)
+	}
+}
+
+func TestTunnel31ChangesCutLiveStreams(t *testing.T) {
+	changes := map[string]func(*rig){
+		"token deleted": func(g *rig) { delete(g.state.tokens, g.token.ClientID) },
+		"token disabled": func(g *rig) {
+			token := *g.state.tokens[g.token.ClientID]
+			token.Disabled = true
+			g.state.tokens[token.ClientID] = &token
+		},
+		"policy gone": func(g *rig) { g.state.apps[host] = application(host, account) },
+		"app gone":    func(g *rig) { delete(g.state.apps, host) },
+		"hostname moved": func(g *rig) {
+			tun := *g.state.tunnels[tunnelID]
+			tun.Ingress, tun.ConfigVersion = nil, 2
+			g.state.tunnels[tunnelID] = &tun
+		},
+		"tunnel deleted": func(g *rig) { delete(g.state.tunnels, tunnelID) },
+		"token expires": func(g *rig) {
+			token := *g.state.tokens[g.token.ClientID]
+			token.ExpiresAt = time.Now().Add(500 * time.Millisecond)
+			g.state.tokens[token.ClientID] = &token
+		},
+	}
+	for name, change := range changes {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			g := newRig(t, nil)
+			g.connector("c1", 0, echo)
+			near, err := g.Open(t.Context(), g.request())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer near.Close()
+			far, err := g.client(tunnel.CarrierQUIC).Open(t.Context(), &tunnelpb.Open{Hostname: host})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer far.Close()
+			exchange(t, near, "hello")
+			exchange(t, far, "hello")
+			g.state.change(func() { change(g) })
+			changed := time.Now()
+			if name != "token expires" {
+				if c, err := g.Open(t.Context(), g.request()); err == nil {
+					c.Close()
+					t.Error("a new open is admitted")
+				}
+			}
+			for _, c := range []stream.Conn{near, far} {
+				c.SetReadDeadline(time.Now().Add(testWait))
+				_, err := io.Copy(io.Discard, c)
+				var reset *stream.ResetError
+				var lost *tunnel.SessionError // of a client whose token is gone
+				if !(errors.As(err, &reset) && reset.Code == stream.CodeRevoked) && !(errors.As(err, &lost) && lost.Code == stream.CodeRevoked) {
+					t.Errorf("the stream ended with %v, want it revoked", err)
+				}
+			}
+			if took := time.Since(changed); took > 5*time.Second {
+				t.Errorf("the streams were cut after %v, want 5 s at most", took)
+			}
+		})
+	}
+}
+
+func TestChangesThatAdmitStillCutNothing(t *testing.T) {
+	g := newRig(t, nil)
+	g.connector("c1", 0, echo)
+	c, err := g.Open(t.Context(), g.request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	g.state.change(func() { g.state.apps[host] = application(host, account, access.Rule{Selector: access.SelectEveryone}) })
+	g.sweep(time.Now())
+	g.state.change(func() {
+		tun := *g.state.tunnels[tunnelID]
+		tun.Ingress, tun.ConfigVersion = []control.Ingress{{Hostname: host, Service: "tcp://10.0.0.6:5432"}}, 2
+		g.state.tunnels[tunnelID] = &tun
+	})
+	g.sweep(time.Now())
+	g.tasks.Wait()
+	exchange(t, c, "still here")
+	eventually(t, "new rules at the connector", func() bool { return g.backend("c1").version.Load() == 2 })
+}
+
+func TestTunnel31DeletedTunnelEndsItsSessions(t *testing.T) {
+	g := newRig(t, nil)
+	s := g.connector("c1", 0, echo)
+	g.state.change(func() { delete(g.state.tunnels, tunnelID) })
+	receive(t, "end of the session", s.Done())
+	var ended *tunnel.SessionError
+	if !errors.As(s.Err(), &ended) || ended.Code != stream.CodeRevoked {
+		t.Errorf("the session ended with %v", s.Err())
+	}
+}
+
+func TestTunnel31ClientSessionOfARevokedTokenEnds(t *testing.T) {
+	g := newRig(t, nil)
+	s := g.client(tunnel.CarrierQUIC)
+	g.state.change(func() { delete(g.state.tokens, g.token.ClientID) })
+	receive(t, "end of the session", s.Done())
+}

@@ -1,0 +1,78 @@
+package relay
+
+import (
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/tunnel"
+	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
+)
+
+func TestTunnel12DrainLetsStreamsFinish(t *testing.T) {
+	g := newRig(t, nil)
+	connector := g.connector("c1", 0, echo)
+	client := g.client(tunnel.CarrierQUIC)
+	st, err := client.Open(t.Context(), &tunnelpb.Open{Hostname: host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.stop()
+	receive(t, "GoAway at the connector", connector.GoneAway())
+	receive(t, "GoAway at the client", client.GoneAway())
+	_, err = client.Open(t.Context(), &tunnelpb.Open{Hostname: host})
+	wantRefusal(t, err, tunnelpb.Code_DRAINING)
+	_, err = g.Open(t.Context(), g.request())
+	wantRefusal(t, err, tunnelpb.Code_DRAINING)
+	_, err = g.dial(tunnel.CarrierWebSocket, tunnel.Dialer{Hello: &tunnelpb.Hello{
+		Role: tunnelpb.Role_CONNECTOR, TunnelId: tunnelID, Secret: tunnelSecret, PeerId: "c2",
+	}})
+	wantRefusal(t, err, tunnelpb.Code_DRAINING)
+	exchange(t, st, "a query that runs on")
+	st.Close()
+	ended := time.Now()
+	g.ended()
+	if took := time.Since(ended); took > 3*time.Second {
+		t.Errorf("Serve returned %v after the last stream", took)
+	}
+}
+
+func TestTunnel12DrainEndsWithTheGrace(t *testing.T) {
+	g := newRig(t, func(c *Config) { c.Grace = 200 * time.Millisecond })
+	g.connector("c1", 0, echo)
+	c, err := g.Open(t.Context(), g.request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.stop()
+	wantReset(t, c, stream.CodeDraining)
+	g.ended()
+}
+
+func TestDrainOfAnIdleRelayIsAtOnce(t *testing.T) {
+	g := newRig(t, nil)
+	g.connector("c1", 0, echo)
+	g.client(tunnel.CarrierWebSocket)
+	began := time.Now()
+	g.stop()
+	g.ended()
+	if took := time.Since(began); took > 3*time.Second {
+		t.Errorf("an idle relay took %v to stop", took)
+	}
+}
+
+func TestCollectorsRegister(t *testing.T) {
+	g := newRig(t, nil)
+	g.connector("c1", 0, echo)
+	registry := prometheus.NewPedanticRegistry()
+	for _, c := range g.Collectors() {
+		if err := registry.Register(c); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := registry.Gather(); err != nil {
+		t.Error(err)
+	}
+}
