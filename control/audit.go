@@ -167,15 +167,15 @@ func (c *Control) AuditRecords(ctx context.Context, f AuditFilter) ([]AuditRecor
 		f.Limit = defaultAuditRecords
 	}
 	f.Limit = min(f.Limit, MaxAuditRecords)
-	info, err := c.audit.stream.Info(ctx)
+	log, err := info(ctx, c.audit.stream)
 	if err != nil {
 		return nil, fmt.Errorf("read audit log: %w: %w", ErrUnavailable, err)
 	}
-	end := info.State.LastSeq + 1 // not included
+	end := log.State.LastSeq + 1 // not included
 	if f.BeforeSequence > 0 {
 		end = min(end, f.BeforeSequence)
 	}
-	first := info.State.FirstSeq
+	first := log.State.FirstSeq
 	if end > auditScan {
 		first = max(first, end-auditScan)
 	}
@@ -208,7 +208,7 @@ const auditSkew = time.Hour
 // read returns the records from sequence start to before end.
 func (a *auditor) read(ctx context.Context, start, end uint64) ([]AuditRecord, error) {
 	consumer, err := a.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: start,
+		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: start, MaxResetAttempts: 1,
 	})
 	if err != nil {
 		return nil, err

@@ -52,6 +52,8 @@ type Control struct {
 	audit      *auditor
 	metrics    *metrics
 
+	turn chan struct{} // held by the one change of this node that is tried again
+
 	watching atomic.Bool // the watch is attached
 	running  atomic.Bool
 
@@ -75,6 +77,7 @@ func Open(ctx context.Context, cfg Config) (*Control, error) {
 	c := &Control{
 		logger:  cfg.Logger,
 		replica: newReplica(cfg.Logger),
+		turn:    make(chan struct{}, 1),
 		seen:    map[string]time.Time{},
 	}
 	c.metrics = newMetrics(c)

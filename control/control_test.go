@@ -68,6 +68,18 @@ func await(t testing.TB, c *Control, what string, ok func(*Snapshot) bool) {
 	}
 }
 
+// eventually waits until ok holds for what has no channel to wait on.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), testWait)
+	defer cancel()
+	for attempt := 0; !ok(); attempt++ {
+		if pause(ctx, attempt) != nil {
+			t.Fatalf("%s: not within %v", what, testWait)
+		}
+	}
+}
+
 func TestBootstrap(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	c, err := Open(t.Context(), Config{DataDir: dir, Logger: quiet(), PublicHosts: []string{"db.example", "192.0.2.7"}})

@@ -113,7 +113,11 @@ const clusterReplicas = 3
 // replicas, and takes one where there are not enough nodes.
 func ensureStream(ctx context.Context, js jetstream.JetStream, cfg jetstream.StreamConfig, clustered bool, logger *slog.Logger) (jetstream.Stream, error) {
 	for attempt := 0; ; attempt++ {
-		stream, err := findOrMakeStream(ctx, js, cfg, clustered, logger)
+		// A server without a leader lets requests fall, so each has a wait of
+		// its own.
+		once, cancel := context.WithTimeout(ctx, requestWait)
+		stream, err := findOrMakeStream(once, js, cfg, clustered, logger)
+		cancel()
 		if err == nil || permanent(err) {
 			return stream, err
 		}
@@ -203,6 +207,13 @@ func (s *store) get(ctx context.Context, key string) (entry, error) {
 			return entry{}, fmt.Errorf("read %s: %w: %w", key, ErrUnavailable, err)
 		}
 	}
+}
+
+// info asks for the stream's state, and waits requestWait for it.
+func info(ctx context.Context, stream jetstream.Stream) (*jetstream.StreamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, requestWait)
+	defer cancel()
+	return stream.Info(ctx)
 }
 
 func (s *store) getOnce(ctx context.Context, key string) (*jetstream.RawStreamMsg, error) {

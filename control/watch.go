@@ -22,12 +22,12 @@ const settle = 20 * time.Millisecond
 
 // load reads the whole state into r and returns when it has caught up.
 func (s *store) load(ctx context.Context, r *replica) error {
-	info, err := s.stream.Info(ctx)
+	state, err := info(ctx, s.stream)
 	if err != nil {
 		return fmt.Errorf("read state: %w", err)
 	}
-	if info.State.Msgs == 0 {
-		r.reset(nil, info.State.LastSeq)
+	if state.State.Msgs == 0 {
+		r.reset(nil, state.State.LastSeq)
 		return nil
 	}
 	it, err := s.messages(ctx, 0)
@@ -55,11 +55,15 @@ func (s *store) load(ctx context.Context, r *replica) error {
 
 // messages opens an ordered consumer that begins after a sequence.
 func (s *store) messages(ctx context.Context, after uint64) (jetstream.MessagesContext, error) {
-	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy}
+	// The client's own retries do not end with the context; follow has ones
+	// that do.
+	cfg := jetstream.OrderedConsumerConfig{DeliverPolicy: jetstream.DeliverAllPolicy, MaxResetAttempts: 1}
 	if after > 0 {
 		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, after+1
 	}
-	consumer, err := s.stream.OrderedConsumer(ctx, cfg)
+	once, cancel := context.WithTimeout(ctx, requestWait)
+	defer cancel()
+	consumer, err := s.stream.OrderedConsumer(once, cfg)
 	if err != nil {
 		return nil, err
 	}
@@ -95,12 +99,12 @@ func (s *store) follow(ctx context.Context, r *replica, up func(bool)) error {
 // followOnce follows until the consumer breaks, and reports whether it got as
 // far as reading.
 func (s *store) followOnce(ctx context.Context, r *replica, stale bool, up func()) (bool, error) {
-	info, err := s.stream.Info(ctx)
+	state, err := info(ctx, s.stream)
 	if err != nil {
 		return false, err
 	}
 	at := r.snap.Load().revision
-	if stale || at == 0 || info.State.LastSeq < at {
+	if stale || at == 0 || state.State.LastSeq < at {
 		if err := s.load(ctx, r); err != nil {
 			return false, err
 		}
