@@ -1,0 +1,158 @@
+package pooling
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sluicedb/sluice/integration/harness"
+	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/proxy/postgres"
+)
+
+// pg is one PostgreSQL for all tests of the package.
+var pg *harness.Postgres
+
+func TestMain(m *testing.M) {
+	os.Exit(func() int {
+		stage, err := harness.NewStage()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer stage.Close()
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		pg, err = stage.StartPostgres(ctx, harness.PostgresConfig{Addr: "127.0.0.1", Settings: map[string]string{"max_connections": "200"}})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err, stage.Logs())
+			return 1
+		}
+		return m.Run()
+	}())
+}
+
+const (
+	testUser     = "driver"
+	testPassword = "a driver's password"
+	testDatabase = "app"
+)
+
+// A world is a proxy in front of pg.
+type world struct {
+	addr *net.TCPAddr
+	db   *postgres.Database
+	srv  *postgres.Server
+	stop func() // and wait
+}
+
+func maxConns(n int) func(*postgres.Config) {
+	return func(c *postgres.Config) { c.MaxConns = n }
+}
+
+// newWorld starts a proxy with a pool of its own; it ends with the test, which
+// fails if a read buffer is still out then.
+func newWorld(t testing.TB, changes ...func(*postgres.Config)) *world {
+	t.Helper()
+	before := pgwire.BuffersInUse()
+	pem, err := os.ReadFile(pg.CAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	target := pg.Target()
+	addr := net.JoinHostPort(target.Host, strconv.Itoa(target.Port))
+	cfg := postgres.Config{
+		Dial: func(ctx context.Context) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", addr)
+		},
+		Host: target.Host, Database: target.Database, User: target.User, Password: target.Password,
+		TLS:      &tls.Config{RootCAs: roots, ServerName: target.Host},
+		MaxConns: 5, QueryTimeout: time.Minute,
+	}
+	for _, change := range changes {
+		change(&cfg)
+	}
+	v, err := pgwire.NewVerifier(testPassword)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{db: postgres.NewDatabase(testDatabase, cfg, map[string]*pgwire.Verifier{testUser: v})}
+	w.srv = &postgres.Server{
+		Lookup:         func(name string) (*postgres.Database, bool) { return w.db, name == testDatabase },
+		AllowPlaintext: true, Grace: 2 * time.Second, Logger: slog.New(slog.DiscardHandler),
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.addr = ln.Addr().(*net.TCPAddr)
+	poolCtx, stopPool := context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(context.Background())
+	poolDone, done := make(chan struct{}), make(chan struct{})
+	go func() { defer close(poolDone); w.db.Run(poolCtx) }()
+	go func() {
+		defer close(done)
+		if err := w.srv.Serve(ctx, ln); err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	}()
+	w.stop = func() {
+		stop()
+		<-done
+		stopPool()
+		<-poolDone
+	}
+	t.Cleanup(func() {
+		w.stop()
+		if n := pgwire.BuffersInUse(); n != before {
+			t.Errorf("%d read buffers are held after the end", n-before)
+		}
+	})
+	return w
+}
+
+// url is a connection string for drivers.
+func (w *world) url() string {
+	return fmt.Sprintf("postgres://%s:%s@%s/%s?sslmode=disable", testUser, "a%20driver%27s%20password", w.addr, testDatabase)
+}
+
+// connect connects with pgx.
+func (w *world) connect(t testing.TB, params ...string) *pgx.Conn {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	cfg, err := pgx.ParseConfig(w.url())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := 0; i+1 < len(params); i += 2 {
+		cfg.RuntimeParams[params[i]] = params[i+1]
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
+	if err != nil {
+		t.Fatalf("connect: %v", err)
+	}
+	t.Cleanup(func() { conn.Close(context.Background()) })
+	return conn
+}
+
+// code is the SQLSTATE of an error; "" if it has none.
+func code(err error) string {
+	if pe, ok := errorAs[*pgconn.PgError](err); ok {
+		return pe.Code
+	}
+	return ""
+}
