@@ -96,12 +96,12 @@ func (a *app) dev(ctx context.Context, flags *serverFlags, name string, args []s
 		return err
 	}
 	n.printFirstToken()
-	if err := n.addAll(ports); err != nil {
+	dev := role{name: "dev", run: func(ctx context.Context) error {
+		return n.runDev(ctx, ports, origin.noun(name, originTLS), origin.service)
+	}}
+	if err := n.addAll(ports, dev); err != nil {
 		return err
 	}
-	n.roles = append(n.roles, role{name: "dev", run: func(ctx context.Context) error {
-		return n.runDev(ctx, ports, origin.noun(name, originTLS), origin.service)
-	}})
 	return n.run(ctx)
 }
 

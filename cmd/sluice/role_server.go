@@ -67,8 +67,9 @@ func (n *node) listenAll(ctx context.Context) (p ports, err error) {
 	return p, err
 }
 
-// addAll adds every role. The proxy is last: it stops first, while the relay that it reaches origins through still runs.
-func (n *node) addAll(p ports) error {
+// addAll adds every role. The proxy is last: it stops first, while what it reaches origins through still runs: the relay, and
+// between, the roles that the caller has besides.
+func (n *node) addAll(p ports, besides ...role) error {
 	relays := n.relayAddresses(portOf(p.relayTCP.Addr()))
 	n.addMetrics(p.metrics)
 	n.addAPI(p.api, relays, n.proxyAddress(portOf(p.proxy.Addr())))
@@ -76,6 +77,7 @@ func (n *node) addAll(p ports) error {
 	if err != nil {
 		return err
 	}
+	n.roles = append(n.roles, besides...)
 	return n.addProxy(p.proxy, localDial(r))
 }
 
