@@ -18,6 +18,8 @@ const (
 	exitOK    = 0
 	exitError = 1
 	exitUsage = 2
+	// exitSignal and the signal's number are what shells report of a program that a signal has ended.
+	exitSignal = 128
 )
 
 func main() {
@@ -25,13 +27,24 @@ func main() {
 }
 
 // run executes one command on the process's own files and environment. The first SIGINT or SIGTERM asks it to stop, and it lets
-// streams finish; the second ends the process at once, by the signal's default action.
+// streams finish; the second ends the process at once.
 func run(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 2) // both are kept, however close together they come
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go obey(signals, cancel)
 	a := &app{out: os.Stdout, err: os.Stderr, getenv: os.Getenv}
 	return a.execute(ctx, args)
+}
+
+// obey lives as long as the process.
+func obey(signals <-chan os.Signal, stop context.CancelFunc) {
+	<-signals
+	stop()
+	if s, ok := (<-signals).(syscall.Signal); ok {
+		os.Exit(exitSignal + int(s))
+	}
 }
 
 // app is what a command may touch of the process it runs in.
@@ -63,8 +76,7 @@ func (a *app) execute(ctx context.Context, args []string) int {
 	}
 	fmt.Fprintf(a.err, "sluice-connector: %v\n", err)
 	var usage *usageError
-	// cobra has no type for an unknown command; it says so in words of its own, before any command of ours has run.
-	if errors.As(err, &usage) || strings.HasPrefix(err.Error(), "unknown command ") {
+	if errors.As(err, &usage) {
 		fmt.Fprintf(a.err, "Run '%s --help' for usage.\n", cmd.CommandPath())
 		return exitUsage
 	}
@@ -81,8 +93,14 @@ that the tunnel's hostnames lead to. It needs one token and no inbound port.`,
   sluice-connector run --token-file vpc-1.token  # in the private network`,
 		SilenceErrors:     true,
 		SilenceUsage:      true,
-		Args:              cobra.NoArgs,
+		Args:              cobra.ArbitraryArgs,
 		CompletionOptions: cobra.CompletionOptions{DisableDefaultCmd: true},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q", args[0])
+			}
+			return cmd.Help()
+		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usagef("%s: %w", cmd.CommandPath(), err) })
 	root.AddCommand(a.runCommand(), a.versionCommand(), a.completionCommand())
@@ -90,6 +108,7 @@ that the tunnel's hostnames lead to. It needs one token and no inbound port.`,
 		Use:     "help [command]",
 		Short:   "Show the help of a command",
 		Example: "  sluice-connector help run",
+		Args:    cobra.ArbitraryArgs,
 		RunE: func(_ *cobra.Command, args []string) error {
 			target, rest, err := root.Find(args)
 			if err != nil || len(rest) > 0 {
