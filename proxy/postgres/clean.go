@@ -91,7 +91,7 @@ func (o *origin) reset(left leftovers) error {
 			return err
 		}
 	}
-	o.params = ""
+	o.params, o.unnamed = "", unnamedOwner{} // which any simple query destroys
 	if left.prepared {
 		o.prepared.clear()
 	}

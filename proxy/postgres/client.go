@@ -52,15 +52,17 @@ type client struct {
 	taking   partial
 	giving   partial
 	again    bool // there is more to take of what was read
-	held     int  // local ParseCompletes that wait for what the origin says next
+	groups   int  // replies with ReadyForQuery asked for in this lease
+	spare    int  // Syncs sent ahead of a COPY, which ignores them if it does not fail before
 	writing  bool // the serving goroutine is about to write to the origin
 	closing  bool // the pump ends when the ledger is empty
 	farewell bool // the origin said FATAL, and the driver was told
 	left     leftovers
 	ended    error // why the pump ended the client
 
-	statements map[string]*statement // by the driver's names
-	unnamed    []byte                // body of the unnamed one
+	statements map[string]*named // by the driver's names
+	namedBytes int               // of their bodies
+	unnamed    []byte            // body of the unnamed one
 	unnamedOK  bool
 	unnamedGen uint64
 	unnamedSes query.Session
@@ -193,7 +195,7 @@ func (c *client) stepDuplex(answers, boundary bool) error {
 // nothing, so that it may go to another client. The lock is held.
 func (c *client) settled() bool {
 	return c.ledger.n == 0 && c.status == pgwire.TxIdle && !c.unsynced && !c.copying && !c.writing &&
-		c.taking.left == 0 && c.giving.left == 0 && c.held == 0 && c.requests.pending() == 0
+		c.taking.left == 0 && c.giving.left == 0 && c.requests.pending() == 0
 }
 
 // fail tells the driver why its connection ends, if err is meant for it.
@@ -290,7 +292,11 @@ func (c *client) detach() {
 	c.replies.src = nil
 	left := c.left
 	left.status = c.status
+	if c.db.cfg.Load().AlwaysReset {
+		left.session = max(left.session, query.Dirty)
+	}
 	c.left, c.status = leftovers{}, pgwire.TxIdle
+	c.groups, c.spare = 0, 0
 	c.ledger.shrink()
 	c.since.Store(0)
 	c.canceled.Store(false)
@@ -307,7 +313,10 @@ func (c *client) end() {
 	c.replies.drop()
 	c.requests.drop()
 	c.conn.Drop()
-	for _, s := range c.statements {
-		c.db.statements.release(s)
+	c.forgetStatements()
+	for c.ledger.n > 0 {
+		if e := c.ledger.pop(); e.kind == pgwire.MsgClose && e.named != nil {
+			c.release(e.named)
+		}
 	}
 }

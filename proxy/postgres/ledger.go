@@ -9,9 +9,8 @@ const maxOwed = 16384
 
 // flags of an entry.
 const (
-	own    uint8 = 1 << iota // the proxy's own message: its replies are swallowed
-	local                    // not sent to the origin: answered by the proxy when its turn comes
-	params                   // a Describe of a statement that ParameterDescription has answered
+	own   uint8 = 1 << iota // the proxy's own message: its replies are swallowed
+	local                   // not sent to the origin: answered by the proxy when its turn comes
 )
 
 // An entry is one message whose reply is owed, in the order sent.
@@ -19,8 +18,16 @@ type entry struct {
 	kind  byte // type of the message; MsgClose only where a statement is closed
 	flags uint8
 	name  string        // Parse, Close: the client's name of the statement. Local Query: the tag
-	stmt  *statement    // Parse, Close: the statement; nil for the unnamed one
+	named *named        // Parse, Close: what the name stood for; nil for the unnamed one
+	stmt  *statement    // Parse, Bind, Describe: the statement; nil for the unnamed one
+	on    *prepared     // Parse, own Close: the statement on the origin connection
+	gen   uint64        // Parse of the unnamed statement: which one it was
 	err   *pgwire.Error // what replaces the origin's error, which is provoked
+}
+
+// endsGroup reports whether ReadyForQuery answers the driver's message.
+func (e *entry) endsGroup() bool {
+	return e.flags == 0 && (e.kind == pgwire.MsgQuery || e.kind == pgwire.MsgSync || e.kind == pgwire.MsgFunctionCall)
 }
 
 // A ledger is the queue of entries. The origin answers strictly in order, so the
@@ -28,11 +35,15 @@ type entry struct {
 type ledger struct {
 	ring    []entry // length a power of two
 	head, n int
+	ready   int // entries that ReadyForQuery answers
 }
 
 func (l *ledger) push(e entry) {
 	if l.n == len(l.ring) {
 		l.grow()
+	}
+	if e.endsGroup() {
+		l.ready++
 	}
 	l.ring[(l.head+l.n)&(len(l.ring)-1)] = e
 	l.n++
@@ -55,16 +66,33 @@ func (l *ledger) pop() entry {
 	*p = entry{}
 	l.head = (l.head + 1) & (len(l.ring) - 1)
 	l.n--
+	if e.endsGroup() {
+		l.ready--
+	}
 	return e
 }
 
-// popLast takes the newest entry back.
-func (l *ledger) popLast() entry {
-	p := l.at(l.n - 1)
-	e := *p
-	*p = entry{}
-	l.n--
-	return e
+// drop takes the entries from i up to but without j for which is says so out, and
+// returns how many.
+func (l *ledger) drop(i, j int, is func(*entry) bool) int {
+	kept := i
+	for ; i < l.n; i++ {
+		e := *l.at(i)
+		if i < j && is(&e) {
+			if e.endsGroup() {
+				l.ready--
+			}
+			continue
+		}
+		*l.at(kept) = e
+		kept++
+	}
+	dropped := l.n - kept
+	for i := kept; i < l.n; i++ {
+		*l.at(i) = entry{}
+	}
+	l.n = kept
+	return dropped
 }
 
 // shrink gives a ring back that a large pipeline made, once it is empty.

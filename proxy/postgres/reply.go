@@ -64,6 +64,11 @@ func (c *client) takeReplies() error {
 		} else {
 			c.replies.cut(n)
 		}
+		if typ == pgwire.MsgReadyForQuery {
+			if c.settle(); c.settled() {
+				return nil // what follows is not the client's
+			}
+		}
 	}
 }
 
@@ -83,30 +88,17 @@ func (c *client) settle() {
 		b := c.replies.buffer()
 		switch e.kind {
 		case pgwire.MsgParse:
-			if c.status == pgwire.TxFailed {
-				c.held++ // PostgreSQL refuses it, unless it ends the transaction
-				continue
-			}
+			e.named.sure = true
 			*b = pgwire.AppendMessage(*b, pgwire.MsgParseComplete)
 		case pgwire.MsgClose:
-			if e.stmt != nil {
-				c.db.statements.release(e.stmt)
+			if e.named != nil {
+				c.release(e.named)
 			}
 			*b = pgwire.AppendMessage(*b, pgwire.MsgCloseComplete)
 		case pgwire.MsgQuery:
 			*b = pgwire.AppendCommandComplete(*b, e.name)
 			*b = pgwire.AppendReadyForQuery(*b, c.status)
 		}
-	}
-}
-
-// release answers the Parses that settle held, now that the origin has said
-// something else than an error.
-func (c *client) releaseHeld() {
-	for ; c.held > 0; c.held-- {
-		c.replies.gather()
-		b := c.replies.buffer()
-		*b = pgwire.AppendMessage(*b, pgwire.MsgParseComplete)
 	}
 }
 
@@ -119,11 +111,11 @@ func (c *client) check(typ byte, body []byte) (keep bool, err error) {
 	case pgwire.MsgErrorResponse:
 		return c.checkError(body)
 	}
+	if typ == pgwire.MsgReadyForQuery && c.spare > 0 && (c.ledger.n == 0 || !c.ledger.at(0).endsGroup()) {
+		return true, c.spareReady(body)
+	}
 	if c.ledger.n == 0 {
 		return false, fmt.Errorf("%w: message %q that answers nothing", pgwire.ErrProtocol, typ)
-	}
-	if c.held > 0 {
-		c.releaseHeld()
 	}
 	head := c.ledger.at(0)
 	keep = head.flags&own == 0
@@ -132,14 +124,18 @@ func (c *client) check(typ byte, body []byte) (keep bool, err error) {
 	switch typ {
 	case pgwire.MsgParseComplete:
 		answers, pops = "P", true
-		c.parsed(head)
+		if head.on != nil {
+			head.on.ready = true
+		}
+		if head.named != nil {
+			head.named.sure = true
+		}
 	case pgwire.MsgBindComplete:
 		answers, pops = "B", true
 	case pgwire.MsgCloseComplete:
 		answers, pops = "C", true
 	case pgwire.MsgParameterDescription:
 		answers = "D"
-		head.flags |= params
 	case pgwire.MsgRowDescription:
 		answers, pops = "DQ", head.kind == pgwire.MsgDescribe
 	case pgwire.MsgNoData:
@@ -148,6 +144,7 @@ func (c *client) check(typ byte, body []byte) (keep bool, err error) {
 		answers = "EQ"
 	case pgwire.MsgCommandComplete:
 		answers, pops = "EQ", head.kind == pgwire.MsgExecute
+		c.spare = 0 // a COPY that is complete has read what came before its end
 		if keep {
 			c.completed(bytes.TrimSuffix(body, []byte{0}))
 		}
@@ -179,16 +176,6 @@ func (c *client) check(typ byte, body []byte) (keep bool, err error) {
 	return keep, nil
 }
 
-// parsed notes that a statement is prepared on the origin connection.
-func (c *client) parsed(head *entry) {
-	if head.stmt == nil {
-		return
-	}
-	if p := c.origin.prepared.byID[head.stmt.id]; p != nil {
-		p.ready = true
-	}
-}
-
 // completed looks at a command tag for what the command left behind.
 func (c *client) completed(tag []byte) {
 	if query.CleanTag(tag) {
@@ -201,37 +188,37 @@ func (c *client) completed(tag []byte) {
 	switch string(tag) {
 	case "PREPARE":
 		c.left.prepared = true
-	case "DISCARD ALL":
-		c.origin.prepared.clear()
-		c.origin.unnamed = unnamedOwner{}
-	case "LOAD", "CREATE FUNCTION": // a library may have come along
+	case "DISCARD ALL", // the proxy's statements are gone
+		"LOAD", "CREATE FUNCTION": // a library may have come along
 		c.left.session = query.Spoilt
 	}
 }
 
-// copyIn notes that the origin takes CopyData. While it does, it ignores Syncs.
+// copyIn notes that the origin takes CopyData. While it does, it ignores Syncs,
+// those that were sent ahead as well.
 func (c *client) copyIn() {
-	c.copying = true
 	mark := 1
-	for ; mark < c.ledger.n; mark++ {
-		if c.ledger.at(mark).kind == pgwire.MsgCopyDone {
-			c.copying = false // sent ahead, data and all
-			break
-		}
+	for mark < c.ledger.n && c.ledger.at(mark).kind != pgwire.MsgCopyDone {
+		mark++
 	}
-	if c.ledger.at(0).kind != pgwire.MsgExecute {
-		return
+	c.copying = mark == c.ledger.n // else it was sent ahead, data and all
+	ignored := c.ledger.drop(1, mark, func(e *entry) bool { return e.kind == pgwire.MsgSync })
+	c.spare += ignored
+	if ignored > 0 && c.ledger.ready == 0 && c.ledger.at(0).kind == pgwire.MsgExecute {
+		c.unsynced = true // again: the group is not ended yet
 	}
-	keptN := 1
-	for i := 1; i < c.ledger.n; i++ {
-		if e := *c.ledger.at(i); i > mark || e.kind != pgwire.MsgSync {
-			*c.ledger.at(keptN) = e
-			keptN++
-		}
+}
+
+// spareReady handles the answer to a Sync that was sent ahead of a COPY, which
+// failed before it came to ignore it.
+func (c *client) spareReady(body []byte) error {
+	if len(body) != 1 {
+		return fmt.Errorf("%w: ReadyForQuery", pgwire.ErrProtocol)
 	}
-	for c.ledger.n > keptN {
-		c.ledger.popLast()
-	}
+	c.spare--
+	c.status = body[0]
+	c.skipping, c.unsynced = false, false
+	return nil
 }
 
 // checkError handles an ErrorResponse.
@@ -239,9 +226,12 @@ func (c *client) checkError(body []byte) (keep bool, err error) {
 	f := pgwire.ParseErrorFields(body)
 	if f.Severity == "FATAL" || f.Severity == "PANIC" {
 		c.farewell = true
+		c.left.session = query.Spoilt
 		return true, nil
 	}
-	c.held = 0
+	if c.spare > 0 { // whether the COPY has read those Syncs is anyone's guess
+		c.left.session = query.Spoilt
+	}
 	if c.ledger.n == 0 {
 		return true, nil
 	}
@@ -259,15 +249,14 @@ func (c *client) checkError(body []byte) (keep bool, err error) {
 		c.db.statements.retire(head.stmt) // so that the driver's next Parse is a real one
 	}
 	failed := c.ledger.pop()
-	replaced := failed.err
+	if failed.err == nil && failed.stmt != nil && f.Code == pgwire.CodeUnknownStatement {
+		c.left.session = query.Spoilt // a function deallocated what is the proxy's
+	}
 	c.skipToSync()
 	c.undo(failed)
-	if failed.kind == pgwire.MsgParse && failed.stmt == nil && failed.flags&own == 0 {
-		c.unnamedOK = false
-	}
 	c.copying = false
-	if replaced != nil {
-		c.replies.put(replaced.Append(nil))
+	if failed.err != nil {
+		c.replies.put(failed.err.Append(nil))
 		return false, nil
 	}
 	return true, nil
@@ -292,28 +281,31 @@ func (c *client) skipToSync() {
 // origin has refused or dropped it.
 func (c *client) undo(e entry) {
 	switch {
-	case e.err != nil:
 	case e.kind == pgwire.MsgParse && e.stmt == nil:
-		c.origin.unnamed = unnamedOwner{}
-		c.unnamedOK = c.unnamedOK && e.flags&own != 0
+		if c.origin.unnamed == (unnamedOwner{c.id, e.gen}) {
+			c.origin.unnamed = unnamedOwner{}
+		}
+		if e.flags&own == 0 && e.gen == c.unnamedGen {
+			c.unnamedOK = false
+		}
 	case e.kind == pgwire.MsgParse:
-		if p := c.origin.prepared.byID[e.stmt.id]; p != nil && !p.ready && e.flags&local == 0 {
-			c.origin.prepared.remove(e.stmt)
+		if e.on != nil {
+			c.origin.prepared.remove(e.on)
 		}
-		if e.flags&own != 0 {
-			return
-		}
-		if c.statements[e.name] == e.stmt {
+		if e.named != nil && c.statements[e.name] == e.named {
 			delete(c.statements, e.name)
+			c.release(e.named)
 		}
-		c.db.statements.release(e.stmt)
-	case e.kind == pgwire.MsgClose && e.flags&own != 0:
-		c.origin.prepared.restore(e.stmt)
-	case e.kind == pgwire.MsgClose && e.stmt != nil:
+	case e.kind == pgwire.MsgClose && e.on != nil:
+		c.origin.prepared.restore(e.on)
+	case e.kind == pgwire.MsgClose && e.named != nil:
 		if c.statements[e.name] == nil {
-			c.statements[e.name] = e.stmt
+			if c.statements == nil {
+				c.statements = make(map[string]*named)
+			}
+			c.statements[e.name] = e.named
 		} else {
-			c.db.statements.release(e.stmt)
+			c.release(e.named)
 		}
 	}
 }

@@ -1,9 +1,6 @@
 package postgres
 
 import (
-	"errors"
-	"fmt"
-
 	"github.com/sluicedb/sluice/protocol/pgwire"
 	"github.com/sluicedb/sluice/proxy/query"
 )
@@ -12,7 +9,13 @@ import (
 type taken struct {
 	boundary bool // the origin answers without being sent more
 	more     bool // nothing yet: it needs more of the message
+	wait     bool // nothing yet: what becomes of it depends on replies that are owed
 }
+
+// maxGroups is how many replies with ReadyForQuery a client may ask for without
+// a moment at which none is owed: then its origin connection can go to the next in
+// line, so that an endless pipeline does not keep it.
+const maxGroups = 1024
 
 // takeRequests goes through what the driver sent, puts it into the ledger and
 // into requests as the origin is to get it. It reports whether a message was
@@ -38,18 +41,23 @@ func (c *client) takeRequests() (answers, boundary bool, err error) {
 		if len(b) < pgwire.HeaderSize {
 			return answers, false, nil
 		}
-		if c.ledger.n >= maxOwed { // make the origin answer before more is taken
-			c.requests.put(pgwire.AppendMessage(nil, pgwire.MsgFlush))
-			c.again = true
-			return true, true, nil
-		}
 		typ, body, err := pgwire.Header(b)
 		if err != nil {
 			return false, false, pgwire.Fatalf(pgwire.CodeProtocolViolation, "invalid message length")
 		}
-		t, err := c.take(typ, pgwire.HeaderSize+body, b)
-		if err != nil {
-			return false, false, err
+		t := taken{wait: c.ledger.n >= maxOwed || c.ledger.ready > 0 && c.groups >= maxGroups}
+		if t.wait && c.copying {
+			return false, false, pgwire.Fatalf(pgwire.CodeProtocolViolation, "too many messages during COPY from stdin")
+		}
+		if !t.wait {
+			if t, err = c.take(typ, pgwire.HeaderSize+body, b); err != nil {
+				return false, false, err
+			}
+		}
+		if t.wait { // make the origin answer before more is taken
+			c.requests.put(pgwire.AppendMessage(nil, pgwire.MsgFlush))
+			c.again, c.groups = true, 0
+			return true, true, nil
 		}
 		if t.more {
 			return answers, false, nil
@@ -95,16 +103,24 @@ func (c *client) take(typ byte, full int, b []byte) (taken, error) {
 			return t, err
 		}
 		c.left.session = max(c.left.session, query.Dirty) // of which function, only its OID tells
+		c.groups++
 		c.ledger.push(entry{kind: typ})
 		c.pass(full, len(b), false)
 		return taken{boundary: true}, nil
 	case pgwire.MsgCopyData, pgwire.MsgCopyDone, pgwire.MsgCopyFail:
 		return c.takeCopy(typ, full, b), nil
 	case pgwire.MsgTerminate:
+		if c.unanswered() { // what came before it is done first, though nobody may read the answer
+			return taken{wait: true}, nil
+		}
 		return taken{}, errTerminated
 	}
 	return taken{}, unknownMessage(typ)
 }
+
+// unanswered reports whether a group is under way whose end decides what becomes
+// of the next message, and will come without it.
+func (c *client) unanswered() bool { return c.ledger.ready > 0 && !c.copying }
 
 func unknownMessage(typ byte) error {
 	return pgwire.Fatalf(pgwire.CodeProtocolViolation, "invalid frontend message type %d", typ)
@@ -163,9 +179,14 @@ func (c *client) takeQuery(full int, b []byte) (taken, error) {
 		if n := len(text); n > 0 && text[n-1] == 0 {
 			text = text[:n-1]
 		}
-		if cmd, name := query.Command(text); cmd != query.NotOwn && c.ownCommand(cmd, name) {
-			c.requests.cut(full)
-			return taken{boundary: c.origin != nil}, nil
+		if cmd, name := query.Command(text); cmd != query.NotOwn {
+			if c.unanswered() {
+				return taken{wait: true}, nil
+			}
+			if c.ownCommand(cmd, name) {
+				c.requests.cut(full)
+				return taken{boundary: c.origin != nil}, nil
+			}
 		}
 		session = query.Scan(text)
 	}
@@ -176,6 +197,7 @@ func (c *client) takeQuery(full int, b []byte) (taken, error) {
 	c.left.session = max(c.left.session, session)
 	c.unnamedOK = false // PostgreSQL forgets it at every simple Query
 	c.origin.unnamed = unnamedOwner{}
+	c.groups++
 	c.ledger.push(entry{kind: pgwire.MsgQuery})
 	c.pass(full, len(b), false)
 	return taken{boundary: true}, nil
@@ -196,13 +218,13 @@ func (c *client) ownCommand(cmd query.Own, name string) bool {
 		tag = "DEALLOCATE ALL"
 		c.forgetStatements()
 	default:
-		st := c.statements[name]
-		if st == nil {
+		n := c.statements[name]
+		if n == nil {
 			return false
 		}
 		tag = "DEALLOCATE"
 		delete(c.statements, name)
-		c.db.statements.release(st)
+		c.release(n)
 	}
 	c.unnamedOK = false
 	if c.origin != nil {
@@ -214,10 +236,16 @@ func (c *client) ownCommand(cmd query.Own, name string) bool {
 }
 
 func (c *client) forgetStatements() {
-	for _, s := range c.statements {
-		c.db.statements.release(s)
+	for _, n := range c.statements {
+		c.release(n)
 	}
 	c.statements = nil
+}
+
+// release gives up what a name stood for.
+func (c *client) release(n *named) {
+	c.namedBytes -= len(n.stmt.body)
+	c.db.statements.release(n.stmt)
 }
 
 func (c *client) takeSync(full int, b []byte) (taken, error) {
@@ -230,15 +258,19 @@ func (c *client) takeSync(full int, b []byte) (taken, error) {
 		c.replies.put(pgwire.AppendReadyForQuery(nil, pgwire.TxIdle))
 		return taken{}, nil
 	}
-	c.requests.keep(full)
-	if c.copying { // ignored by the origin
+	if c.copying {
+		// The origin would ignore it, unless the COPY has just failed: then it
+		// would answer, and nobody could tell.
+		c.requests.cut(full)
 		return taken{}, nil
 	}
+	c.requests.keep(full)
 	if c.unsynced {
 		c.db.counts.queries.Add(1)
 	}
 	c.unsynced = false
 	c.group++
+	c.groups++
 	c.ledger.push(entry{kind: pgwire.MsgSync})
 	return taken{boundary: true}, nil
 }
@@ -258,297 +290,4 @@ func (c *client) takeCopy(typ byte, full int, b []byte) taken {
 	c.ledger.push(entry{kind: pgwire.MsgCopyDone}) // Syncs from here on count
 	simple := c.ledger.at(0).kind == pgwire.MsgQuery
 	return taken{boundary: simple && c.taking.left == 0}
-}
-
-// wholeBody is the body of a message, read to its end if it is longer than the
-// buffer. The message is cut.
-func (c *client) wholeBody(full int, b []byte) ([]byte, error) {
-	body := make([]byte, full-pgwire.HeaderSize)
-	n := copy(body, b[pgwire.HeaderSize:])
-	c.requests.cut(min(full, len(b)))
-	c.requests.hold()
-	for n < len(body) {
-		if err := c.conn.Fill(); err != nil {
-			return nil, fmt.Errorf("read from driver: %w", err)
-		}
-		m := copy(body[n:], c.conn.Bytes())
-		c.conn.Discard(m)
-		n += m
-	}
-	return body, nil
-}
-
-func (c *client) takeParse(full int, b []byte) (taken, error) {
-	if full > maxParse {
-		return taken{}, pgwire.Fatalf(pgwire.CodeLimitExceeded, "statement exceeds %d bytes", maxParse)
-	}
-	if len(b) < full && full <= pgwire.BufferSize {
-		return taken{more: true}, nil
-	}
-	if t, ok, err := c.ready(pgwire.MsgParse, full, len(b)); !ok {
-		return t, err
-	}
-	long := len(b) < full
-	var msg []byte
-	if long {
-		var err error
-		if msg, err = c.wholeBody(full, b); err != nil {
-			return taken{}, err
-		}
-	} else {
-		msg = b[pgwire.HeaderSize:full]
-	}
-	name, body, ok := pgwire.CString(msg)
-	if !ok {
-		return taken{}, malformed("Parse")
-	}
-	c.unsynced = true
-	if len(name) == 0 {
-		c.setUnnamed(body)
-		c.origin.unnamed = unnamedOwner{c.id, c.unnamedGen}
-		c.ledger.push(entry{kind: pgwire.MsgParse})
-		if long {
-			c.putParse("", body)
-		} else {
-			c.requests.keep(full)
-		}
-		return taken{}, nil
-	}
-	if !long {
-		c.requests.cut(full)
-	}
-	c.parseNamed(string(name), body)
-	return taken{}, nil
-}
-
-func malformed(what string) error {
-	return pgwire.Fatalf(pgwire.CodeProtocolViolation, "invalid message format: %s", what)
-}
-
-// setUnnamed remembers the client's unnamed statement, for drivers that bind it
-// after a Sync, on an origin connection that may be another then.
-func (c *client) setUnnamed(body []byte) {
-	if cap(c.unnamed) > keptUnnamed {
-		c.unnamed = nil
-	}
-	c.unnamed = append(c.unnamed[:0], body...)
-	c.unnamedOK = true
-	c.unnamedGen++
-	text, _, _ := pgwire.CString(body)
-	c.unnamedSes = query.Scan(text)
-}
-
-// putParse sends a Parse to the origin.
-func (c *client) putParse(name string, body []byte) {
-	c.requests.gather()
-	b := c.requests.buffer()
-	*b = pgwire.AppendHeader(*b, pgwire.MsgParse, len(name)+1+len(body))
-	*b = append(append(*b, name...), 0)
-	*b = append(*b, body...)
-}
-
-// parseNamed prepares a statement under a name of the client's: nothing is sent
-// if the origin connection has the same text prepared.
-func (c *client) parseNamed(name string, body []byte) {
-	failed := c.status == pgwire.TxFailed && c.ledger.n == 0 // the origin is to refuse it
-	if c.statements[name] != nil && !failed {
-		c.provoke(pgwire.Errorf(pgwire.CodeDuplicateStatement, "prepared statement %q already exists", name))
-		return
-	}
-	o := c.origin
-	st := c.db.statements.intern(body)
-	p := o.prepared.get(st)
-	if p != nil && (failed || !p.ready && p.group != c.group) {
-		// Refused, unless it ends the transaction; or on its way in a group of
-		// its own, which may yet fail.
-		c.db.statements.release(st)
-		st, p = c.db.statements.fresh(body), nil
-	}
-	if c.statements == nil {
-		c.statements = make(map[string]*statement)
-	}
-	if c.statements[name] == nil {
-		c.statements[name] = st
-	}
-	if p != nil {
-		c.ledger.push(entry{kind: pgwire.MsgParse, flags: local, name: name, stmt: st})
-		return
-	}
-	c.ledger.push(entry{kind: pgwire.MsgParse, name: name, stmt: st})
-	c.prepare(st)
-}
-
-// prepare sends the Parse of a statement, and before it a Close of the one least
-// used where there are too many.
-func (c *client) prepare(st *statement) {
-	o := c.origin
-	if old := o.prepared.surplus(); old != nil && old != st {
-		c.requests.gather()
-		b := c.requests.buffer()
-		*b = pgwire.AppendHeader(*b, pgwire.MsgClose, len(old.name)+2)
-		*b = append(append(append(*b, 'S'), old.name...), 0)
-		o.prepared.remove(old)
-		// Its entry goes before that of the Parse, which is the newest.
-		parse := c.ledger.popLast()
-		c.ledger.push(entry{kind: pgwire.MsgClose, flags: own, stmt: old})
-		c.ledger.push(parse)
-	}
-	if o.prepared.get(st) == nil {
-		o.prepared.add(st, c.group)
-	}
-	c.putParse(st.name, []byte(st.body))
-}
-
-// provoke makes the origin fail in the message's place, so that its transaction
-// fails as PostgreSQL's would, and has its error replaced.
-func (c *client) provoke(e *pgwire.Error) {
-	c.requests.gather()
-	b := c.requests.buffer()
-	const none = "\x01" + namePrefix + "none"
-	*b = pgwire.AppendHeader(*b, pgwire.MsgDescribe, len(none)+2)
-	*b = append(append(append(*b, 'S'), none...), 0)
-	c.ledger.push(entry{kind: pgwire.MsgDescribe, err: e})
-}
-
-// errNames is given where the names of a Bind, Describe or Close do not fit a buffer.
-var errNames = errors.New("names of portal and statement are too long")
-
-func (c *client) takeBind(full int, b []byte) (taken, error) {
-	if full < pgwire.HeaderSize+2 {
-		return taken{}, malformed("Bind")
-	}
-	avail := b[pgwire.HeaderSize:min(full, len(b))]
-	portal, rest, ok1 := pgwire.CString(avail)
-	name, tail, ok2 := pgwire.CString(rest)
-	if !ok1 || !ok2 {
-		if len(b) >= full {
-			return taken{}, malformed("Bind")
-		}
-		return taken{more: true}, nil
-	}
-	if t, ok, err := c.ready(pgwire.MsgBind, full, len(b)); !ok {
-		return t, err
-	}
-	c.unsynced = true
-	st, ok := c.target(name)
-	if !ok {
-		c.pass(full, len(b), true)
-		return taken{}, nil
-	}
-	c.ledger.push(entry{kind: pgwire.MsgBind, stmt: st})
-	if st == nil {
-		c.pass(full, len(b), false)
-		return taken{}, nil
-	}
-	c.requests.cut(len(b[pgwire.HeaderSize:min(full, len(b))]) - len(tail) + pgwire.HeaderSize)
-	c.requests.gather()
-	o := c.requests.buffer()
-	*o = pgwire.AppendHeader(*o, pgwire.MsgBind, full-pgwire.HeaderSize-len(name)+len(st.name))
-	*o = append(append(*o, portal...), 0)
-	*o = append(append(*o, st.name...), 0)
-	head := full - (len(avail) - len(tail)) - pgwire.HeaderSize // of the message behind the names
-	c.pass(head, len(tail), false)
-	return taken{}, nil
-}
-
-// target finds the statement that a Bind or Describe is about and sees to it
-// that the origin connection has it. It returns nil for one that is passed on
-// under the driver's name, and false where an error was provoked instead.
-func (c *client) target(name []byte) (*statement, bool) {
-	o := c.origin
-	if len(name) == 0 {
-		if !c.unnamedOK {
-			c.provoke(pgwire.Errorf(pgwire.CodeUnknownStatement, "unnamed prepared statement does not exist"))
-			return nil, false
-		}
-		c.left.session = max(c.left.session, c.unnamedSes)
-		if mine := (unnamedOwner{c.id, c.unnamedGen}); o.unnamed != mine {
-			c.db.counts.rePrepares.Add(1)
-			c.putParse("", c.unnamed)
-			c.ledger.push(entry{kind: pgwire.MsgParse, flags: own})
-			o.unnamed = mine
-		}
-		return nil, true
-	}
-	st := c.statements[string(name)]
-	if st == nil {
-		c.provoke(pgwire.Errorf(pgwire.CodeUnknownStatement, "prepared statement %q does not exist", name))
-		return nil, false
-	}
-	c.left.session = max(c.left.session, st.session)
-	if o.prepared.get(st) == nil {
-		c.db.counts.rePrepares.Add(1)
-		c.ledger.push(entry{kind: pgwire.MsgParse, flags: own, stmt: st})
-		c.prepare(st)
-	}
-	return st, true
-}
-
-// takeNamed handles Describe and Close, of a statement or a portal.
-func (c *client) takeNamed(typ byte, full int, b []byte) (taken, error) {
-	if full > pgwire.BufferSize {
-		return taken{}, pgwire.Fatalf(pgwire.CodeLimitExceeded, "%v", errNames)
-	}
-	if len(b) < full {
-		return taken{more: true}, nil
-	}
-	body := b[pgwire.HeaderSize:full]
-	name, rest, ok := pgwire.CString(body[min(1, len(body)):])
-	if !ok || len(rest) != 0 || body[0] != 'S' && body[0] != 'P' {
-		return taken{}, malformed(string(typ))
-	}
-	ofStatement := body[0] == 'S'
-	if typ == pgwire.MsgClose && ofStatement {
-		c.closeStatement(name, full)
-		return taken{}, nil
-	}
-	if t, ok, err := c.ready(typ, full, len(b)); !ok {
-		return t, err
-	}
-	c.unsynced = true
-	if !ofStatement {
-		c.ledger.push(entry{kind: typ})
-		c.requests.keep(full)
-		return taken{}, nil
-	}
-	st, ok := c.target(name)
-	if !ok {
-		c.requests.cut(full)
-		return taken{}, nil
-	}
-	c.ledger.push(entry{kind: typ, stmt: st})
-	if st == nil {
-		c.requests.keep(full)
-		return taken{}, nil
-	}
-	c.requests.cut(full)
-	c.requests.gather()
-	o := c.requests.buffer()
-	*o = pgwire.AppendHeader(*o, typ, len(st.name)+2)
-	*o = append(append(append(*o, 'S'), st.name...), 0)
-	return taken{}, nil
-}
-
-// closeStatement forgets a name of the client's. The statement stays prepared on
-// origin connections, for whoever comes with the same text.
-func (c *client) closeStatement(name []byte, full int) {
-	var st *statement
-	if len(name) == 0 {
-		c.unnamedOK = false
-	} else if st = c.statements[string(name)]; st != nil {
-		delete(c.statements, string(name))
-	}
-	e := entry{kind: pgwire.MsgClose, flags: local, stmt: st}
-	if st != nil {
-		e.name = string(name)
-	}
-	c.requests.cut(full)
-	if c.origin != nil {
-		c.ledger.push(e)
-		return
-	}
-	if st != nil {
-		c.db.statements.release(st)
-	}
-	c.replies.put(pgwire.AppendMessage(nil, pgwire.MsgCloseComplete))
 }

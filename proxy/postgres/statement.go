@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"bytes"
 	"container/list"
 	"strconv"
 	"sync"
@@ -11,77 +12,88 @@ import (
 // namePrefix begins the names of prepared statements on origin connections.
 const namePrefix = "sluice_"
 
-// maxIdleStatements is how many statements a registry remembers that no client
-// has prepared at the moment, for the next client with the same text.
-const maxIdleStatements = 2000
+// A registry remembers this many statements, of this many bytes in all, that no
+// client has prepared at the moment, for the next client with the same text.
+const (
+	maxIdleStatements = 2000
+	maxIdleBytes      = 32 << 20
+)
 
 // maxParse is the largest Parse in bytes: it is held in memory until its
 // statement is closed. PostgreSQL's own bound is 1 GiB.
 const maxParse = 16 << 20
+
+// A client may have this many statements prepared, of this many bytes in all. The
+// largest cache of a driver that we know holds 1000 (Rails' statement_limit).
+const (
+	maxNamed      = 5000
+	maxNamedBytes = 64 << 20
+)
 
 // A statement is a text with its parameter types, prepared by at least one
 // client or remembered from one. It is immutable.
 type statement struct {
 	id      uint64 // never reused
 	name    string // on origin connections
+	key     string // see registry.intern
 	body    string // text, zero byte, count and OIDs of parameter types: a Parse from the second string on
 	session query.Session
-	shared  bool // known to the registry under its body
+	shared  bool // known to the registry under its key
 
 	refs int           // clients' names for it; of the registry's lock
 	idle *list.Element // in the registry's list of those with no refs
 }
 
+// A named is what one Parse made of a client's name. It counts as one reference
+// to the statement, held by the client's map of names, or by the ledger's entry of
+// the Close that took it from there.
+type named struct {
+	stmt  *statement
+	group uint64 // of the Parse
+	sure  bool   // the Parse has succeeded
+}
+
 // A registry interns the statements of a database, so that clients with the same
 // text share what is prepared on an origin connection.
 type registry struct {
-	mu     sync.Mutex
-	lastID uint64
-	byBody map[string]*statement
-	idle   list.List // *statement, oldest first
+	mu        sync.Mutex
+	lastID    uint64
+	byKey     map[string]*statement
+	idle      list.List // *statement, oldest first
+	idleBytes int
 }
 
-func newRegistry() *registry { return &registry{byBody: make(map[string]*statement)} }
+func newRegistry() *registry { return &registry{byKey: make(map[string]*statement)} }
 
-// intern returns the statement of a body and counts one more name for it.
-func (r *registry) intern(body []byte) *statement {
+// intern returns the statement of a body and counts one more name for it. Clients
+// with different start-up parameters do not share it: under another search_path
+// the same text may mean another table.
+func (r *registry) intern(params string, body []byte) *statement {
+	key := make([]byte, 0, len(params)+1+len(body))
+	key = append(append(append(key, params...), 0), body...)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	s, ok := r.byBody[string(body)]
+	s, ok := r.byKey[string(key)]
 	if !ok {
-		s = r.add(string(body))
-		s.shared = true
-		r.byBody[s.body] = s
+		s = r.add(string(key), len(params)+1)
 	}
 	if s.refs++; s.idle != nil {
-		r.idle.Remove(s.idle)
-		s.idle = nil
+		r.unlist(s)
 	}
 	return s
 }
 
-// fresh returns a statement of a body that nobody shares.
-func (r *registry) fresh(body []byte) *statement {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	s := r.add(string(body))
-	s.refs++
-	return s
-}
-
-func (r *registry) add(body string) *statement {
+// add makes the statement of a key, whose body starts at the given byte.
+func (r *registry) add(key string, at int) *statement {
 	r.lastID++
-	text := body
-	for i := range len(body) {
-		if body[i] == 0 {
-			text = body[:i]
-			break
-		}
+	s := &statement{id: r.lastID, name: namePrefix + strconv.FormatUint(r.lastID, 10), key: key, body: key[at:], shared: true}
+	text := []byte(s.body)
+	if i := bytes.IndexByte(text, 0); i >= 0 {
+		text = text[:i]
 	}
-	return &statement{
-		id: r.lastID, name: namePrefix + strconv.FormatUint(r.lastID, 10),
-		body: body, session: query.Scan([]byte(text)),
-	}
+	s.session = query.Scan(text)
+	r.byKey[key] = s
+	return s
 }
 
 // release takes one name of s back.
@@ -92,8 +104,9 @@ func (r *registry) release(s *statement) {
 		return
 	}
 	s.idle = r.idle.PushBack(s)
-	for r.idle.Len() > maxIdleStatements {
-		r.forget(r.idle.Remove(r.idle.Front()).(*statement))
+	r.idleBytes += len(s.key)
+	for r.idle.Len() > maxIdleStatements || r.idleBytes > maxIdleBytes {
+		r.forget(r.idle.Front().Value.(*statement))
 	}
 }
 
@@ -101,40 +114,47 @@ func (r *registry) release(s *statement) {
 func (r *registry) retire(s *statement) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !s.shared {
-		return
+	if s.shared {
+		r.forget(s)
 	}
-	if s.idle != nil {
-		r.idle.Remove(s.idle)
-	}
-	r.forget(s)
 }
 
 func (r *registry) forget(s *statement) {
-	s.idle, s.shared = nil, false
-	delete(r.byBody, s.body)
+	if s.idle != nil {
+		r.unlist(s)
+	}
+	s.shared = false
+	delete(r.byKey, s.key)
 }
 
-// maxPrepared is how many statements an origin connection keeps prepared before
-// the one unused for longest is closed: as many as PgBouncer's default of
+func (r *registry) unlist(s *statement) {
+	r.idle.Remove(s.idle)
+	r.idleBytes -= len(s.key)
+	s.idle = nil
+}
+
+// maxPrepared is how many statements an origin connection keeps prepared: before
+// one more the one unused for longest is closed. As many as PgBouncer's default of
 // max_prepared_statements.
 const maxPrepared = 200
 
-// A prepared is what is known of a statement on one origin connection.
+// A prepared is one Parse of a statement on one origin connection.
 type prepared struct {
-	stmt  *statement
-	ready bool          // ParseComplete has come
+	id    uint64 // of the statement
+	name  string
 	group uint64        // the client's group that sent the Parse, while not ready
-	lru   *list.Element // of *prepared
+	ready bool          // ParseComplete has come
+	lru   *list.Element // of *prepared; nil while not in the set
 }
 
-// A preparedSet is the prepared statements of one origin connection.
+// A preparedSet is the prepared statements of one origin connection, as they will
+// be when everything that was sent has succeeded.
 type preparedSet struct {
 	byID map[uint64]*prepared
 	lru  list.List // *prepared, unused for longest first
 }
 
-// get returns what is known of s and marks it as just used.
+// get returns what is known of s, or nil, and marks it as just used.
 func (p *preparedSet) get(s *statement) *prepared {
 	e := p.byID[s.id]
 	if e != nil {
@@ -143,45 +163,50 @@ func (p *preparedSet) get(s *statement) *prepared {
 	return e
 }
 
-// add notes that a Parse of s is on its way, in a group.
-func (p *preparedSet) add(s *statement, group uint64) {
+// add notes that a Parse of s is on its way, in a group. It is not in the set.
+func (p *preparedSet) add(s *statement, group uint64) *prepared {
+	e := &prepared{id: s.id, name: s.name, group: group}
+	p.insert(e)
+	return e
+}
+
+func (p *preparedSet) insert(e *prepared) {
 	if p.byID == nil {
 		p.byID = make(map[uint64]*prepared)
 	}
-	e := &prepared{stmt: s, group: group}
 	e.lru = p.lru.PushBack(e)
-	p.byID[s.id] = e
+	p.byID[e.id] = e
 }
 
-// restore notes that s is prepared after all: its Close was skipped.
-func (p *preparedSet) restore(s *statement) {
-	if p.byID[s.id] == nil {
-		p.add(s, 0)
-		p.byID[s.id].ready = true
-	}
-}
-
-func (p *preparedSet) remove(s *statement) {
-	if e := p.byID[s.id]; e != nil {
+// remove notes that a Close of e is on its way, or that its Parse came to nothing.
+func (p *preparedSet) remove(e *prepared) {
+	if e.lru != nil {
 		p.lru.Remove(e.lru)
-		delete(p.byID, s.id)
+		e.lru = nil
+		delete(p.byID, e.id)
 	}
 }
 
-// surplus is a statement to close, or nil while there is room for one more.
-func (p *preparedSet) surplus() *statement {
+// restore notes that the Close of e was skipped. All that was sent before it has
+// been answered, so it is known whether e is there.
+func (p *preparedSet) restore(e *prepared) {
+	if e.ready && p.byID[e.id] == nil {
+		p.insert(e)
+	}
+}
+
+// surplus is the one unused for longest, or nil while there is room for one more.
+func (p *preparedSet) surplus() *prepared {
 	if len(p.byID) < maxPrepared {
 		return nil
 	}
-	for e := p.lru.Front(); e != nil; e = e.Next() {
-		if p := e.Value.(*prepared); p.ready {
-			return p.stmt
-		}
-	}
-	return nil
+	return p.lru.Front().Value.(*prepared)
 }
 
 func (p *preparedSet) clear() {
+	for e := p.lru.Front(); e != nil; e = e.Next() {
+		e.Value.(*prepared).lru = nil
+	}
 	p.byID = nil
 	p.lru.Init()
 }

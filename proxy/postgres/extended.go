@@ -1,0 +1,321 @@
+package postgres
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/proxy/query"
+)
+
+func malformed(what string) error {
+	return pgwire.Fatalf(pgwire.CodeProtocolViolation, "invalid message format: %s", what)
+}
+
+// wholeBody is the body of a message, read to its end if it is longer than the
+// buffer. The message is cut. Memory is taken as bytes come, not as declared.
+func (c *client) wholeBody(full int, b []byte) ([]byte, error) {
+	want := full - pgwire.HeaderSize
+	body := append(make([]byte, 0, min(want, 4*pgwire.BufferSize)), b[pgwire.HeaderSize:]...)
+	c.requests.cut(len(b))
+	c.requests.hold()
+	for len(body) < want {
+		if err := c.conn.Fill(); err != nil {
+			return nil, fmt.Errorf("read from driver: %w", err)
+		}
+		more := c.conn.Bytes()
+		more = more[:min(len(more), want-len(body))]
+		body = append(body, more...)
+		c.conn.Discard(len(more))
+	}
+	return body, nil
+}
+
+func (c *client) takeParse(full int, b []byte) (taken, error) {
+	if full > maxParse {
+		return taken{}, pgwire.Fatalf(pgwire.CodeLimitExceeded, "statement exceeds %d bytes", maxParse)
+	}
+	long := len(b) < full
+	name, _, ok := pgwire.CString(b[pgwire.HeaderSize:min(full, len(b))])
+	switch {
+	case long && (full <= pgwire.BufferSize || !ok):
+		return taken{more: true}, nil
+	case !ok:
+		return taken{}, malformed("Parse")
+	case c.unsure(name):
+		return taken{wait: true}, nil
+	}
+	if t, ok, err := c.ready(pgwire.MsgParse, full, len(b)); !ok {
+		return t, err
+	}
+	c.unsynced = true
+	msg := b[pgwire.HeaderSize:min(full, len(b))]
+	if long {
+		var err error
+		if msg, err = c.wholeBody(full, b); err != nil {
+			return taken{}, err
+		}
+	}
+	name, body, _ := pgwire.CString(msg)
+	if len(name) == 0 {
+		c.setUnnamed(body)
+		c.origin.unnamed = unnamedOwner{c.id, c.unnamedGen}
+		c.ledger.push(entry{kind: pgwire.MsgParse, gen: c.unnamedGen})
+		if long {
+			c.putParse(nil, body)
+		} else {
+			c.requests.keep(full)
+		}
+		return taken{}, nil
+	}
+	if !long {
+		c.requests.cut(full)
+	}
+	c.parseNamed(string(name), body)
+	return taken{}, nil
+}
+
+// setUnnamed remembers the client's unnamed statement, for drivers that bind it
+// after a Sync, on an origin connection that may be another then.
+func (c *client) setUnnamed(body []byte) {
+	if cap(c.unnamed) > keptUnnamed {
+		c.unnamed = nil
+	}
+	c.unnamed = append(c.unnamed[:0], body...)
+	c.unnamedOK = true
+	c.unnamedGen++
+	text, _, _ := pgwire.CString(body)
+	c.unnamedSes = query.Scan(text)
+}
+
+// unsure reports whether a name is taken by a Parse of another group that is not
+// answered yet: whether it may be used again is the origin's to say.
+func (c *client) unsure(name []byte) bool {
+	n := c.statements[string(name)]
+	return n != nil && !n.sure && n.group != c.group && c.unanswered()
+}
+
+// putParse sends a Parse to the origin.
+func (c *client) putParse(name, body []byte) {
+	c.requests.gather()
+	b := c.requests.buffer()
+	*b = pgwire.AppendHeader(*b, pgwire.MsgParse, len(name)+1+len(body))
+	*b = append(append(*b, name...), 0)
+	*b = append(*b, body...)
+}
+
+// parseNamed prepares a statement under a name of the client's: nothing is sent
+// if the origin connection has the same text prepared, unless a transaction has
+// failed or may have by then: the origin is to refuse it then.
+func (c *client) parseNamed(name string, body []byte) {
+	switch {
+	case c.statements[name] != nil && c.status == pgwire.TxFailed && c.ledger.ready == 0:
+		c.provoke(pgwire.Errorf(pgwire.CodeInFailedTransaction, "current transaction is aborted, commands ignored until end of transaction block"))
+		return
+	case c.statements[name] != nil:
+		c.provoke(pgwire.Errorf(pgwire.CodeDuplicateStatement, "prepared statement %q already exists", name))
+		return
+	case len(c.statements) >= maxNamed || c.namedBytes+len(body) > maxNamedBytes:
+		c.provoke(pgwire.Errorf(pgwire.CodeLimitExceeded, "too many prepared statements"))
+		return
+	}
+	st := c.db.statements.intern(c.params, body)
+	c.namedBytes += len(st.body)
+	n := &named{stmt: st, group: c.group}
+	if c.statements == nil {
+		c.statements = make(map[string]*named)
+	}
+	c.statements[name] = n
+	e := entry{kind: pgwire.MsgParse, name: name, named: n, stmt: st}
+	if c.onOrigin(st) && c.status != pgwire.TxFailed && c.ledger.ready == 0 {
+		e.flags = local
+		c.ledger.push(e)
+		return
+	}
+	c.prepare(st, e)
+}
+
+// onOrigin reports whether the origin connection will have st when it comes to
+// the client's next message, if it comes to it: an error of the same group makes
+// it skip that.
+func (c *client) onOrigin(st *statement) bool {
+	p := c.origin.prepared.get(st)
+	return p != nil && (p.ready || p.group == c.group)
+}
+
+// prepare sends the Parse of a statement. A Close goes before it where there are
+// too many, and where a Parse of st is on its way that may yet fail: one or the
+// other finds nothing then, which is no error.
+func (c *client) prepare(st *statement, e entry) {
+	set := &c.origin.prepared
+	if old := set.get(st); old != nil {
+		c.closeOnOrigin(old)
+	}
+	for old := set.surplus(); old != nil; old = set.surplus() {
+		c.closeOnOrigin(old)
+	}
+	e.on = set.add(st, c.group)
+	c.ledger.push(e)
+	c.putParse([]byte(st.name), []byte(st.body))
+}
+
+func (c *client) closeOnOrigin(old *prepared) {
+	c.requests.gather()
+	b := c.requests.buffer()
+	*b = pgwire.AppendHeader(*b, pgwire.MsgClose, len(old.name)+2)
+	*b = append(append(append(*b, 'S'), old.name...), 0)
+	c.origin.prepared.remove(old)
+	c.ledger.push(entry{kind: pgwire.MsgClose, flags: own, on: old})
+}
+
+// provoke makes the origin fail in the message's place, so that its transaction
+// fails as PostgreSQL's would, and has its error replaced.
+func (c *client) provoke(e *pgwire.Error) {
+	c.requests.gather()
+	b := c.requests.buffer()
+	const none = "\x01" + namePrefix + "none"
+	*b = pgwire.AppendHeader(*b, pgwire.MsgDescribe, len(none)+2)
+	*b = append(append(append(*b, 'S'), none...), 0)
+	c.ledger.push(entry{kind: pgwire.MsgDescribe, err: e})
+}
+
+// errNames is given where the names of a Bind, Describe or Close do not fit a buffer.
+var errNames = errors.New("names of portal and statement are too long")
+
+func (c *client) takeBind(full int, b []byte) (taken, error) {
+	avail := b[pgwire.HeaderSize:min(full, len(b))]
+	portal, rest, ok1 := pgwire.CString(avail)
+	name, tail, ok2 := pgwire.CString(rest)
+	if !ok1 || !ok2 {
+		if len(b) >= full {
+			return taken{}, malformed("Bind")
+		}
+		return taken{more: true}, nil
+	}
+	if t, ok, err := c.ready(pgwire.MsgBind, full, len(b)); !ok {
+		return t, err
+	}
+	c.unsynced = true
+	st, ok := c.target(name)
+	if !ok {
+		c.pass(full, len(b), true)
+		return taken{}, nil
+	}
+	c.ledger.push(entry{kind: pgwire.MsgBind, stmt: st})
+	if st == nil {
+		c.pass(full, len(b), false)
+		return taken{}, nil
+	}
+	names := len(avail) - len(tail)
+	c.requests.cut(pgwire.HeaderSize + names)
+	o := c.requests.buffer()
+	*o = pgwire.AppendHeader(*o, pgwire.MsgBind, full-pgwire.HeaderSize-len(name)+len(st.name))
+	*o = append(append(*o, portal...), 0)
+	*o = append(append(*o, st.name...), 0)
+	c.pass(full-pgwire.HeaderSize-names, len(tail), false)
+	return taken{}, nil
+}
+
+// target finds the statement that a Bind or Describe is about and sees to it
+// that the origin connection has it. It returns nil for one that is passed on
+// under the driver's name, and false where an error was provoked instead.
+func (c *client) target(name []byte) (*statement, bool) {
+	o := c.origin
+	if len(name) == 0 {
+		if !c.unnamedOK {
+			c.provoke(pgwire.Errorf(pgwire.CodeUnknownStatement, "unnamed prepared statement does not exist"))
+			return nil, false
+		}
+		c.left.session = max(c.left.session, c.unnamedSes)
+		if mine := (unnamedOwner{c.id, c.unnamedGen}); o.unnamed != mine {
+			c.db.counts.rePrepares.Add(1)
+			c.putParse(nil, c.unnamed)
+			c.ledger.push(entry{kind: pgwire.MsgParse, flags: own, gen: c.unnamedGen})
+			o.unnamed = mine
+		}
+		return nil, true
+	}
+	n := c.statements[string(name)]
+	if n == nil {
+		c.provoke(pgwire.Errorf(pgwire.CodeUnknownStatement, "prepared statement %q does not exist", name))
+		return nil, false
+	}
+	st := n.stmt
+	c.left.session = max(c.left.session, st.session)
+	if !c.onOrigin(st) {
+		c.db.counts.rePrepares.Add(1)
+		c.prepare(st, entry{kind: pgwire.MsgParse, flags: own, stmt: st})
+	}
+	return st, true
+}
+
+// takeNamed handles Describe and Close, of a statement or a portal.
+func (c *client) takeNamed(typ byte, full int, b []byte) (taken, error) {
+	if full > pgwire.BufferSize {
+		return taken{}, pgwire.Fatalf(pgwire.CodeLimitExceeded, "%v", errNames)
+	}
+	if len(b) < full {
+		return taken{more: true}, nil
+	}
+	body := b[pgwire.HeaderSize:full]
+	if len(body) < 2 || body[0] != 'S' && body[0] != 'P' {
+		return taken{}, malformed(string(typ))
+	}
+	name, rest, ok := pgwire.CString(body[1:])
+	if !ok || len(rest) != 0 {
+		return taken{}, malformed(string(typ))
+	}
+	ofStatement := body[0] == 'S'
+	if typ == pgwire.MsgClose && ofStatement {
+		if c.unsure(name) {
+			return taken{wait: true}, nil
+		}
+		c.closeStatement(name, full)
+		return taken{}, nil
+	}
+	if t, ok, err := c.ready(typ, full, len(b)); !ok {
+		return t, err
+	}
+	c.unsynced = true
+	if !ofStatement {
+		c.ledger.push(entry{kind: typ})
+		c.requests.keep(full)
+		return taken{}, nil
+	}
+	st, ok := c.target(name)
+	if !ok {
+		c.requests.cut(full)
+		return taken{}, nil
+	}
+	c.ledger.push(entry{kind: typ, stmt: st})
+	if st == nil {
+		c.requests.keep(full)
+		return taken{}, nil
+	}
+	c.requests.cut(full)
+	o := c.requests.buffer()
+	*o = pgwire.AppendHeader(*o, typ, len(st.name)+2)
+	*o = append(append(append(*o, 'S'), st.name...), 0)
+	return taken{}, nil
+}
+
+// closeStatement forgets a name of the client's. The statement stays prepared on
+// origin connections, for whoever comes with the same text.
+func (c *client) closeStatement(name []byte, full int) {
+	e := entry{kind: pgwire.MsgClose, flags: local}
+	if len(name) == 0 {
+		c.unnamedOK = false
+	} else if n := c.statements[string(name)]; n != nil {
+		delete(c.statements, string(name))
+		e.name, e.named = string(name), n
+	}
+	c.requests.cut(full)
+	if c.origin != nil {
+		c.ledger.push(e)
+		return
+	}
+	if e.named != nil {
+		c.release(e.named)
+	}
+	c.replies.put(pgwire.AppendMessage(nil, pgwire.MsgCloseComplete))
+}
