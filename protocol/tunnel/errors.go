@@ -17,12 +17,14 @@ type Refusal struct {
 }
 
 func (r *Refusal) Error() string {
-	code := strings.ToLower(r.Code.String())
 	if r.Message == "" {
-		return "refused: " + code
+		return "refused: " + r.Reason()
 	}
-	return "refused: " + code + ": " + r.Message
+	return "refused: " + r.Reason() + ": " + r.Message
 }
+
+// Reason is the code in lower case: one word that can be shown to anybody.
+func (r *Refusal) Reason() string { return strings.ToLower(r.Code.String()) }
 
 // A SessionError says that the session has ended. An Open that returns one has delivered nothing to an origin, so that it can be
 // tried again on another session.
