@@ -54,7 +54,10 @@ func (s *Server) clean(o *origin, left leftovers) {
 			return
 		}
 	}
-	if left.session == query.Spoilt {
+	o.mu.Lock()
+	doubtful := o.doubtful
+	o.mu.Unlock()
+	if left.session == query.Spoilt || doubtful {
 		o.db.pool.Discard(o)
 		return
 	}

@@ -56,6 +56,7 @@ type client struct {
 	spare    int  // Syncs sent ahead of a COPY, which ignores them if it does not fail before
 	writing  bool // the serving goroutine is about to write to the origin
 	closing  bool // the pump ends when the ledger is empty
+	leaving  bool // the pump ends at once
 	farewell bool // the origin said FATAL, and the driver was told
 	left     leftovers
 	ended    error // why the pump ended the client
@@ -69,8 +70,9 @@ type client struct {
 
 	dead     atomic.Bool  // writes to the driver are pointless
 	since    atomic.Int64 // unix nanoseconds: when what is running began; 0: nothing is
-	canceled atomic.Bool  // by the watch, this time
+	canceled atomic.Int64 // unix nanoseconds: when the watch cancelled it; 0: it did not
 	expelled atomic.Int64 // unix nanoseconds: since when the client is no longer welcome; 0: it is
+	forced   atomic.Bool  // it has had the time to go by itself
 
 	leaseMu sync.Mutex // guards origin towards cancel requests
 	origin  *origin
@@ -86,15 +88,17 @@ func newWaiter() *pool.Waiter[*origin] { return pool.NewWaiter[*origin]() }
 
 // serve runs until the driver leaves or must.
 func (c *client) serve() error {
-	c.waiter = newWaiter()
 	defer c.end()
 	for {
-		if c.origin == nil && c.unwelcome() {
-			return c.fail(errStopping)
-		}
 		if !c.again {
-			if err := c.conn.Fill(); err != nil {
+			err := error(errIdle)
+			if !c.unwelcome() || c.attached() {
+				err = c.conn.Fill()
+			}
+			if err != nil && !c.spared(err) {
 				return c.lost(err)
+			} else if err != nil {
+				continue
 			}
 		}
 		if err := c.step(); err != nil {
@@ -107,6 +111,25 @@ func (c *client) serve() error {
 // unwelcome reports whether the client is to go as soon as it is idle.
 func (c *client) unwelcome() bool { return c.s.stopping.Load() || c.expelled.Load() != 0 }
 
+// errIdle stands for reading from a driver that is to go and may.
+var errIdle = errors.New("idle")
+
+// attached reports whether the client has an origin connection.
+func (c *client) attached() bool {
+	c.leaseMu.Lock()
+	defer c.leaseMu.Unlock()
+	return c.origin != nil
+}
+
+// spared reports whether reading failed only because the client looked idle when
+// it was to go: it has begun a transaction since, and may finish that.
+func (c *client) spared(err error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return isTimeout(err) && c.unwelcome() && !c.forced.Load() && c.origin != nil && c.ended == nil &&
+		c.conn.SetReadDeadline(time.Time{}) == nil
+}
+
 // lost says why reading from the driver ended.
 func (c *client) lost(err error) error {
 	c.mu.Lock()
@@ -114,7 +137,7 @@ func (c *client) lost(err error) error {
 	if c.ended != nil {
 		return c.ended
 	}
-	if c.origin == nil && c.unwelcome() {
+	if c.unwelcome() && (c.origin == nil || c.forced.Load()) {
 		return c.fail(errStopping)
 	}
 	if errors.Is(err, pgwire.ErrBufferFull) {
@@ -131,8 +154,9 @@ func (c *client) step() error {
 		if c.origin == nil {
 			_ = c.replies.flush(c.conn)
 		}
+		err = c.fail(err)
 		c.mu.Unlock()
-		return c.fail(err)
+		return err
 	}
 	switch {
 	case c.ended != nil:
@@ -170,7 +194,7 @@ func (c *client) begin() {
 func (c *client) stepDuplex(answers, boundary bool) error {
 	if !c.pumping {
 		c.pumping, c.pumped = true, make(chan struct{})
-		go c.runPump()
+		go c.runPump(c.pumped)
 	}
 	if answers || boundary {
 		c.begin()
@@ -198,7 +222,8 @@ func (c *client) settled() bool {
 		c.taking.left == 0 && c.giving.left == 0 && c.requests.pending() == 0
 }
 
-// fail tells the driver why its connection ends, if err is meant for it.
+// fail tells the driver why its connection ends, if err is meant for it. The lock
+// is held, so that no reply is half written.
 func (c *client) fail(err error) error {
 	var pe *pgwire.Error
 	if !errors.As(err, &pe) || c.dead.Load() || c.giving.left > 0 {
@@ -217,7 +242,7 @@ func (c *client) attach() *pgwire.Error {
 	c.since.Store(time.Now().UnixNano())
 	o, err := c.db.pool.Get(c.waiter)
 	if err != nil {
-		c.since.Store(0)
+		c.rest()
 		return poolError(err)
 	}
 	c.leaseMu.Lock()
@@ -237,7 +262,8 @@ func (c *client) attach() *pgwire.Error {
 func (c *client) applyParams() *pgwire.Error {
 	o, sql := c.origin, c.params
 	if o.params != "" {
-		sql = strings.TrimSuffix("RESET ALL; "+sql, "; ")
+		// RESET ALL leaves roles alone, which a start-up parameter may name.
+		sql = strings.TrimSuffix("SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; "+sql, "; ")
 	}
 	o.params, o.unnamed = c.params, unnamedOwner{}
 	c.db.counts.paramSets.Add(1)
@@ -288,6 +314,7 @@ func (c *client) detach() {
 	o := c.origin
 	c.leaseMu.Lock()
 	c.origin = nil
+	cut := o.cut
 	c.leaseMu.Unlock()
 	c.replies.src = nil
 	left := c.left
@@ -298,17 +325,23 @@ func (c *client) detach() {
 	c.left, c.status = leftovers{}, pgwire.TxIdle
 	c.groups, c.spare = 0, 0
 	c.ledger.shrink()
-	c.since.Store(0)
-	c.canceled.Store(false)
-	if len(o.Bytes()) > 0 { // half a message that nobody waits for
+	c.rest()
+	if cut || len(o.Bytes()) > 0 { // deadlines, or messages that nobody waits for
 		left.session = query.Spoilt
 	}
 	c.s.giveBack(o, left)
 }
 
+// rest notes that nothing runs.
+func (c *client) rest() {
+	c.since.Store(0)
+	c.canceled.Store(0)
+}
+
 // end leaves nothing of the client behind.
 func (c *client) end() {
 	c.dead.Store(true)
+	_ = c.conn.SetDeadline(time.Unix(1, 0)) // the pump may be writing
 	c.abandon()
 	c.replies.drop()
 	c.requests.drop()

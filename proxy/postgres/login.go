@@ -130,6 +130,7 @@ func (s *Server) authenticate(conn net.Conn, start *pgwire.Startup) (*client, er
 		return nil, err
 	}
 	c := &client{s: s, db: db, user: user, params: sql, startup: start.Params}
+	c.waiter = newWaiter()
 	c.conn = pgwire.NewConn(conn, true)
 	c.requests.src = c.conn
 	return c, nil

@@ -44,8 +44,10 @@ type origin struct {
 	prepared preparedSet
 	unnamed  unnamedOwner // whose statement the unnamed one is
 	params   string       // SQL of the start-up parameters in force
+	cut      bool         // its deadlines were used to end a client; of the client's leaseMu
 
 	mu       sync.Mutex
+	doubtful bool          // a cancel request may have been made that is still to come
 	cancels  int           // cancel requests on their way
 	canceled chan struct{} // closed when cancels falls to 0; nil if none were made
 }
@@ -108,35 +110,42 @@ func (o *origin) cancel(ctx context.Context) {
 	ctx, stop := context.WithTimeout(ctx, cancelTimeout)
 	defer stop()
 	o.db.counts.cancels.Add(1)
-	_ = o.sendCancel(ctx) // best effort, as the protocol has it: there is nobody to tell
+	if !o.sendCancel(ctx) { // there is nobody to tell, as the protocol has it
+		o.mu.Lock()
+		o.doubtful = true
+		o.mu.Unlock()
+	}
 }
 
-func (o *origin) sendCancel(ctx context.Context) error {
+// sendCancel reports whether it is certain what became of the request: that it
+// was not made, or that the origin has taken note.
+func (o *origin) sendCancel(ctx context.Context) bool {
 	cfg := o.db.cfg.Load()
 	nc, err := cfg.Dial(ctx)
 	if err != nil {
-		return err
+		return true
 	}
 	defer nc.Close()
 	deadline, _ := ctx.Deadline()
 	if err := nc.SetDeadline(deadline); err != nil {
-		return err
+		return true
 	}
 	if cfg.TLS != nil {
-		ok, err := pgwire.RequestTLS(nc)
-		if err != nil {
-			return err
+		if ok, err := pgwire.RequestTLS(nc); !ok || err != nil {
+			return true
 		}
-		if !ok {
-			return errPlaintextOrigin
+		t := tls.Client(nc, cfg.TLS)
+		if err := t.HandshakeContext(ctx); err != nil {
+			return true
 		}
-		nc = tls.Client(nc, cfg.TLS)
+		nc = t
 	}
 	if _, err := nc.Write(pgwire.AppendCancelRequest(nil, o.pid, o.secret)); err != nil {
-		return err
+		return false
 	}
-	_, err = io.Copy(io.Discard, io.LimitReader(nc, 1<<10)) // until the origin closes
-	return err
+	// The origin closes without a word, in TLS without close_notify too.
+	_, err = nc.Read(make([]byte, 1))
+	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
 
 // cancelStart notes that a cancel request is on its way: the connection must not

@@ -16,6 +16,9 @@ import (
 func (c *client) pump(wrote error) error {
 	for {
 		c.mu.Lock()
+		if wrote != nil {
+			c.left.session = query.Spoilt
+		}
 		if err := c.takeReplies(); err != nil {
 			c.mu.Unlock()
 			return c.originLost(err)
@@ -25,7 +28,7 @@ func (c *client) pump(wrote error) error {
 			if c.settled() {
 				c.detach() // before the driver reads: the next client need not wait for it
 			} else if !c.copying {
-				c.since.Store(0)
+				c.rest()
 			}
 		}
 		c.mu.Unlock()
@@ -65,19 +68,22 @@ func (c *client) writeReplies() error {
 // runPump is the pump beside the serving goroutine. It ends when it is told to
 // and nothing is owed, when the origin connection is settled before that, or
 // when a side is lost.
-func (c *client) runPump() {
-	defer close(c.pumped)
+func (c *client) runPump(ended chan<- struct{}) {
+	defer close(ended)
 	for {
 		c.mu.Lock()
 		o := c.origin
 		err := c.takeReplies()
 		done := false
-		if err == nil && c.ledger.n == 0 && c.giving.left == 0 {
-			done = c.closing
-			if !done && c.settled() {
-				c.detach()
-				done = true
-			}
+		switch quiet := c.ledger.n == 0 && c.giving.left == 0; {
+		case err != nil:
+		case c.closing:
+			done = quiet || c.copying // the origin waits for the driver
+		case c.settled():
+			c.detach()
+			c.pumping, done = false, true
+		case quiet && !c.copying:
+			c.rest()
 		}
 		// Written under the lock: the serving goroutine may answer too.
 		if err == nil {
@@ -94,7 +100,7 @@ func (c *client) runPump() {
 		}
 		if err := o.Fill(); err != nil {
 			c.mu.Lock()
-			if interrupted := isTimeout(err) && c.closing && c.ledger.n == 0; !interrupted {
+			if interrupted := isTimeout(err) && (c.leaving || c.closing && (c.ledger.n == 0 || c.copying)); !interrupted {
 				c.stop(c.originLostLocked(err))
 			}
 			c.mu.Unlock()
@@ -117,7 +123,7 @@ func (c *client) stop(err error) {
 func (c *client) joinPump() error {
 	c.mu.Lock()
 	c.closing = true
-	if c.ledger.n == 0 && c.origin != nil { // the pump waits for nothing
+	if (c.ledger.n == 0 || c.copying) && c.origin != nil { // the pump waits for nothing
 		_ = c.origin.SetReadDeadline(time.Unix(1, 0))
 	}
 	c.mu.Unlock()
@@ -137,7 +143,7 @@ func (c *client) joinPump() error {
 	if c.settled() {
 		c.detach()
 	} else if !c.copying {
-		c.since.Store(0)
+		c.rest()
 	}
 	return c.writeReplies()
 }
@@ -158,6 +164,8 @@ func (c *client) originLostLocked(err error) error {
 		switch {
 		case errors.As(err, &pe):
 			c.replies.put(pe.Append(nil))
+		case c.forced.Load():
+			c.replies.put(errStopping.Append(nil))
 		case !c.farewell:
 			c.replies.put(pgwire.Fatalf(pgwire.CodeConnectionFailure, "origin connection was lost").Append(nil))
 		}
@@ -177,17 +185,18 @@ func isTimeout(err error) bool {
 // runs is cancelled, what is owed is read, and the pool gets the connection back
 // to roll back and reset. Where the client left half a message it is discarded.
 func (c *client) abandon() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.pumping {
-		c.mu.Lock()
+		c.leaving = true
 		if c.origin != nil {
 			_ = c.origin.SetReadDeadline(time.Unix(1, 0))
 		}
 		c.mu.Unlock()
 		<-c.pumped
+		c.mu.Lock()
 		c.pumping = false
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
 	if c.origin == nil {
 		return
 	}

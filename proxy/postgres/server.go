@@ -107,7 +107,12 @@ func (s *Server) accept(ctx context.Context, ln net.Listener) error {
 			}
 			return err
 		}
-		s.logins <- struct{}{} // back pressure: the kernel's backlog waits
+		select {
+		case s.logins <- struct{}{}: // back pressure: the kernel's backlog waits
+		case <-ctx.Done():
+			nc.Close()
+			return nil
+		}
 		s.work.Go(func() { s.handle(nc) })
 	}
 }

@@ -45,17 +45,17 @@ func (c *client) look(now time.Time) {
 	if ran < watchTick {
 		return
 	}
-	limit := c.db.cfg.Load().QueryTimeout
-	if limit > 0 && ran > limit+deafAfter {
-		c.cut()
+	if at := c.canceled.Load(); at != 0 {
+		if now.Sub(time.Unix(0, at)) > deafAfter {
+			c.cut()
+		}
 		return
 	}
+	limit := c.db.cfg.Load().QueryTimeout
 	if late := limit > 0 && ran > limit; !late && !c.conn.Gone() {
 		return
 	}
-	if c.canceled.Swap(true) {
-		return
-	}
+	c.canceled.Store(now.UnixNano())
 	if c.db.pool.Cancel(c.waiter) {
 		return
 	}
@@ -64,12 +64,15 @@ func (c *client) look(now time.Time) {
 	}
 }
 
-// cut ends a client whose origin does not answer, nor obey.
+// cut ends a client whose origin does not answer, nor obey, or whose driver does
+// not read.
 func (c *client) cut() {
 	c.leaseMu.Lock()
 	defer c.leaseMu.Unlock()
 	if c.origin != nil && c.since.Load() != 0 {
+		c.origin.cut = true
 		_ = c.origin.SetDeadline(time.Unix(1, 0))
+		_ = c.conn.SetWriteDeadline(time.Unix(1, 0))
 	}
 }
 
@@ -106,11 +109,19 @@ func (s *Server) drain() {
 func (c *client) drainTick(force bool) {
 	c.leaseMu.Lock()
 	defer c.leaseMu.Unlock()
-	if c.origin == nil && c.since.Load() == 0 || force {
+	if c.origin == nil && c.since.Load() == 0 {
 		_ = c.conn.SetReadDeadline(time.Unix(1, 0))
 	}
-	if force && c.origin != nil {
+	if !force {
+		return
+	}
+	c.forced.Store(true)
+	_ = c.conn.SetDeadline(time.Unix(1, 0))
+	if c.origin != nil {
+		c.origin.cut = true
 		_ = c.origin.SetDeadline(time.Unix(1, 0))
+	} else {
+		c.db.pool.Cancel(c.waiter)
 	}
 }
 
