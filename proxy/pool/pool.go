@@ -78,7 +78,8 @@ type Pool[C Conn] struct {
 	failed   error     // the last of them
 	retryAt  time.Time // no dial before it
 
-	stats Stats
+	closers sync.WaitGroup // Closes that Run waits for; added to while not closed
+	stats   Stats
 }
 
 // An entry is what the pool knows of a connection.
@@ -110,8 +111,11 @@ func New[C Conn](cfg Config[C]) *Pool[C] {
 // proved to be unreachable. The caller owes a Put or a Discard.
 func (p *Pool[C]) Get(w *Waiter[C]) (C, error) {
 	var zero C
-	for {
+	for tries := uint64(0); ; tries++ {
 		p.mu.Lock()
+		if tries == 0 {
+			p.stats.Gets++
+		}
 		if p.closed {
 			p.mu.Unlock()
 			return zero, ErrClosed
@@ -147,7 +151,6 @@ func (p *Pool[C]) Get(w *Waiter[C]) (C, error) {
 // popIdle takes the newest idle connection that may still be lent; older ones
 // that may not are retired. The lock is held.
 func (p *Pool[C]) popIdle() (C, bool) {
-	p.stats.Gets++
 	now := time.Now()
 	for len(p.idle) > 0 {
 		e := p.idle[len(p.idle)-1]
@@ -169,7 +172,17 @@ func (p *Pool[C]) fresh(e entry[C], now time.Time) bool {
 func (p *Pool[C]) retire(c C) {
 	delete(p.live, c)
 	p.stats.Retired++
-	go c.Close()
+	p.close(c)
+}
+
+// close closes c beside the lock, which is held. Run waits for it, but for what
+// comes back after the end.
+func (p *Pool[C]) close(c C) {
+	if p.closed {
+		go c.Close()
+		return
+	}
+	p.closers.Go(func() { c.Close() })
 }
 
 // Put returns a connection that is ready for the next client: to the head of
@@ -213,7 +226,7 @@ func (p *Pool[C]) Renew() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.gen++
-	p.failed, p.failures = nil, 0
+	p.failed, p.failures, p.retryAt = nil, 0, time.Time{}
 	for _, e := range p.idle {
 		p.retire(e.c)
 	}

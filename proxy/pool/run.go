@@ -36,8 +36,9 @@ func (p *Pool[C]) Run(ctx context.Context) {
 		case <-t.C:
 		}
 	}
-	p.close()
+	p.end()
 	dials.Wait()
+	p.closers.Wait()
 }
 
 // wanted says how many dials to start, and counts them as in flight.
@@ -66,17 +67,26 @@ func (p *Pool[C]) dial(ctx context.Context) {
 	dctx, cancel := context.WithTimeout(ctx, p.cfg.DialTimeout)
 	defer cancel()
 	c, err := p.cfg.Dial(dctx)
+	if p.dialed(c, err, gen) {
+		c.Close()
+	}
+}
 
+// dialed takes in what a dial came to, and reports whether the connection is to
+// be closed because the pool has ended.
+func (p *Pool[C]) dialed(c C, err error, gen uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.dialing--
-	if err != nil {
+	switch {
+	case err != nil && gen != p.gen: // an origin of the past
+		p.poke()
+		return false
+	case err != nil:
 		p.dialFailed(err)
-		return
-	}
-	if p.closed {
-		go c.Close()
-		return
+		return false
+	case p.closed:
+		return true
 	}
 	p.failures, p.failed, p.retryAt = 0, nil, time.Time{}
 	life := p.cfg.MaxLifetime
@@ -93,6 +103,7 @@ func (p *Pool[C]) dial(ctx context.Context) {
 		p.idle = append(p.idle, e)
 	}
 	p.poke()
+	return false
 }
 
 // dialFailed backs off; with no connection left to wait for, it tells the
@@ -134,15 +145,14 @@ func (p *Pool[C]) expire(now time.Time) {
 	p.idle = keep
 }
 
-func (p *Pool[C]) close() {
+func (p *Pool[C]) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.closed = true
 	for w := p.waiters.pop(); w != nil; w = p.waiters.pop() {
 		w.ready <- result[C]{err: ErrClosed}
 	}
 	for _, e := range p.idle {
 		p.retire(e.c)
 	}
-	p.idle = nil
+	p.idle, p.closed = nil, true
 }

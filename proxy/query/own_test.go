@@ -65,6 +65,13 @@ func TestScan(t *testing.T) {
 		{"SELECT /* f( */ 1 -- f(", Clean},
 		{"SELECT setseed(0.5)", Spoilt},
 		{"SELECT nextval('s')", Dirty},
+		{`SELECT 1 INTO "pg_temp".x`, Dirty},
+		{`SELECT 1 INTO "pg_temp_3"."x"`, Dirty},
+		{`SELECT 1 INTO U&"\0070g_temp".x`, Dirty},
+		{`SELECT 1 INTO "x"`, Clean},
+		{"SELECT E'\x83\\', f(1), '", Dirty},
+		{"SELECT E'a\\n'", Clean},
+		{"SELECT $x$ \x83\\ $x$", Clean},
 		{"SELECT ((1))", Clean},
 	} {
 		if got := Scan([]byte(tt.sql)); got != tt.want {

@@ -39,11 +39,14 @@ func Scan(sql []byte) Session {
 			found = max(found, word(w))
 			relation = beforeRelation(w) || relation && named(sql, prev)
 		case t.kind == tokenQuoted:
+			if name := sql[t.start+1 : t.end]; bytes.HasPrefix(name, []byte("pg_temp")) || bytes.IndexByte(name, '\\') >= 0 {
+				found = max(found, Dirty) // U&"" can spell anything
+			}
 			relation = relation && named(sql, prev)
 		case t.kind == tokenPunct && sql[t.start] != '.':
 			relation = false
-		case t.kind == tokenString && sql[t.start] == '\'' && bytes.IndexByte(sql[t.start:t.end], '\\') >= 0:
-			found = max(found, Dirty) // where the string ends depends on a setting
+		case t.kind == tokenString && ambiguous(sql[t.start:t.end]):
+			found = max(found, Dirty)
 		}
 		prev2, prev = prev, t
 		if found == Spoilt {
@@ -51,6 +54,18 @@ func Scan(sql []byte) Session {
 		}
 	}
 	return found
+}
+
+// ambiguous reports whether where a string constant ends depends on a setting: on
+// standard_conforming_strings where it has a backslash; in E'' on client_encoding
+// where one follows a byte that is not ASCII, whose second half it may be.
+func ambiguous(s []byte) bool {
+	for i, c := range s {
+		if c == '\\' && (s[0] == '\'' || s[i-1] >= 0x80) {
+			return s[0] != '$'
+		}
+	}
+	return false
 }
 
 // beforeRelation reports whether w stands before the name of a relation or an
