@@ -71,6 +71,7 @@ func TestScan(t *testing.T) {
 		{`SELECT 1 INTO "x"`, Clean},
 		{"SELECT E'\x83\\', f(1), '", Dirty},
 		{"SELECT E'a\\n'", Clean},
+		{"SELECT n'a\\'", Dirty},
 		{"SELECT $x$ \x83\\ $x$", Clean},
 		{"SELECT ((1))", Clean},
 	} {

@@ -57,12 +57,13 @@ func Scan(sql []byte) Session {
 }
 
 // ambiguous reports whether where a string constant ends depends on a setting: on
-// standard_conforming_strings where it has a backslash; in E'' on client_encoding
+// standard_conforming_strings where it has a backslash; in E” on client_encoding
 // where one follows a byte that is not ASCII, whose second half it may be.
 func ambiguous(s []byte) bool {
+	escapes := s[0] == 'e' || s[0] == 'E'
 	for i, c := range s {
-		if c == '\\' && (s[0] == '\'' || s[i-1] >= 0x80) {
-			return s[0] != '$'
+		if c == '\\' && s[0] != '$' && (!escapes || s[i-1] >= 0x80) {
+			return true
 		}
 	}
 	return false
