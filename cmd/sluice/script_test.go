@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"os/exec"
@@ -34,12 +35,28 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"sluice":  sluiceCmd,
 			"server":  serverCmd,
 			"capture": captureCmd,
 			"nowhere": nowhereCmd,
 			"save":    saveCmd,
 		},
 	})
+}
+
+// sluiceCmd runs a command in this process, which takes a millisecond where a process of its own takes a hundred with the race
+// detector. It has no standard input and the test's working directory: scripts that need theirs say "exec sluice".
+func sluiceCmd(ts *testscript.TestScript, neg bool, args []string) {
+	a := &app{in: strings.NewReader(""), out: ts.Stdout(), err: ts.Stderr(), getenv: ts.Getenv}
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	code := a.execute(ctx, args)
+	switch {
+	case code == exitOK && neg:
+		ts.Fatalf("sluice %s: succeeded", strings.Join(args, " "))
+	case code != exitOK && !neg:
+		ts.Fatalf("sluice %s: exit code %d", strings.Join(args, " "), code)
+	}
 }
 
 type serverKey struct{}
