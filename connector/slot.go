@@ -121,7 +121,10 @@ func (s *slot) hold(ctx context.Context, l *link) error {
 func (s *slot) report(err error, wait time.Duration) {
 	addr := s.addr
 	var name *net.DNSError
+	var refusal *tunnel.Refusal
 	switch {
+	case errors.As(err, &refusal) && refusal.Code == tunnelpb.Code_DRAINING:
+		s.log.Debug("relay is shutting down", "relay", addr, "retry", wait.Round(time.Millisecond)) // it has said so once
 	case client.Permanent(err):
 		if s.c.mayReport(time.Now()) {
 			s.log.Error("the relay does not accept this tunnel token", "err", err,
