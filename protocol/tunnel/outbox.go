@@ -15,21 +15,34 @@ type outgoing struct {
 	finish *yamux.Stream   // to send the FIN of
 }
 
-// outbox queues for the control stream, so that a Reset never waits for a blocked connection. Its length is bounded by what it
-// serves: each stream of a session queues four entries at most, and their number is limited; requests wait for their answers.
+// maxOutbox bounds the queue, in entries. A stream that is reset queues three at most, so that an honest session stays below it
+// with all of its streams; a peer that asks for answers without reading them does not.
+const maxOutbox = 4 * defaultStreams
+
+// outbox queues for the control stream, so that a Reset never waits for a blocked connection.
 type outbox struct {
-	mu    sync.Mutex
-	queue []outgoing
-	wake  chan struct{} // holds a token while queue may have something
+	mu       sync.Mutex
+	queue    []outgoing
+	wake     chan struct{} // holds a token while queue may have something
+	overflow chan struct{} // holds a token when something was dropped: the session must end
 }
 
-func newOutbox() *outbox { return &outbox{wake: make(chan struct{}, 1)} }
+func newOutbox() *outbox {
+	return &outbox{wake: make(chan struct{}, 1), overflow: make(chan struct{}, 1)}
+}
 
 func (o *outbox) put(g outgoing) {
 	o.mu.Lock()
-	o.queue = append(o.queue, g)
+	full := len(o.queue) >= maxOutbox
+	if !full {
+		o.queue = append(o.queue, g)
+	}
 	o.mu.Unlock()
-	o.signal()
+	if full {
+		signal(o.overflow)
+		return
+	}
+	signal(o.wake)
 }
 
 // putIfEmpty drops g when something else is to be sent.
@@ -41,13 +54,14 @@ func (o *outbox) putIfEmpty(g outgoing) {
 	}
 	o.mu.Unlock()
 	if empty {
-		o.signal()
+		signal(o.wake)
 	}
 }
 
-func (o *outbox) signal() {
+// signal leaves a token, unless there is one.
+func signal(c chan struct{}) {
 	select {
-	case o.wake <- struct{}{}:
+	case c <- struct{}{}:
 	default:
 	}
 }

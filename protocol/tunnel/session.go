@@ -58,6 +58,7 @@ func newSession(s *Session, control io.ReadWriter) *Session {
 
 	s.work.Go(func() { s.writeControl(control) })
 	s.work.Go(func() { s.readControl(control) })
+	s.work.Go(s.watchOutbox)
 	s.work.Go(s.handleEvents)
 	s.work.Go(s.acceptStreams)
 	return s
@@ -109,6 +110,15 @@ func (s *Session) wait() { s.work.Wait() }
 func (s *Session) writeControl(w io.Writer) {
 	if err := s.out.run(w, s.link.closed()); err != nil {
 		s.link.close(stream.CodeInternal, "the control stream broke")
+	}
+}
+
+// watchOutbox ends the session of a peer that does not read what it asks for.
+func (s *Session) watchOutbox() {
+	select {
+	case <-s.ctx.Done():
+	case <-s.out.overflow:
+		s.link.close(stream.CodeLimited, "the control stream is not read")
 	}
 }
 

@@ -192,3 +192,25 @@ func TestSilentOpener(t *testing.T) {
 		_ = ls.Close()
 	})
 }
+
+// TestControlNotRead floods a session with resets of streams that are gone, and takes no answer: the session ends, and its queue
+// is bounded.
+func TestControlNotRead(t *testing.T) {
+	bubble(t, CarrierWebSocket, func(t *testing.T, sim *simulated) {
+		served := sim.served.link.(*yamuxLink)
+		for range maxOutbox + 10_000 {
+			// What readControl does for each frame of the peer. The peer's reading is stopped, so that answers pile up.
+			sim.block(true)
+			served.control(&tunnelpb.Frame{Kind: &tunnelpb.Frame_ResetStream{ResetStream: &tunnelpb.Reset{Stream: 1}}})
+		}
+		start := time.Now()
+		<-sim.served.Done()
+		if took := time.Since(start); took > closeTimeout {
+			t.Errorf("the session ended after %v, want %v", took, closeTimeout)
+		}
+		var se *SessionError
+		if err := sim.served.Err(); !errors.As(err, &se) || se.Code != stream.CodeLimited {
+			t.Errorf("error = %v, want limited", err)
+		}
+	})
+}
