@@ -56,8 +56,8 @@ type world struct {
 // accessToken is a service token in the form that a database is configured with.
 type accessToken struct{ name, clientID, secret string }
 
-// newWorld raises a world and takes it down at the test's end, when no log may have a secret.
-func newWorld(t *testing.T) *world {
+// newStage makes a stage and takes it down at the test's end, when no log may have a secret.
+func newStage(t *testing.T) *harness.Stage {
 	t.Helper()
 	stage, err := harness.NewStage()
 	must(t, err)
@@ -72,6 +72,14 @@ func newWorld(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
+	return stage
+}
+
+// newWorld raises a world that goes with the test.
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	stage := newStage(t)
+	var err error
 	ctx := within(t, 3*time.Minute)
 	w := &world{stage: stage}
 	w.pg, err = stage.StartPostgres(ctx, harness.PostgresConfig{Addr: "127.0.0.1"})

@@ -70,12 +70,12 @@ func (sl *Sluice) StartControl(ctx context.Context) (*Process, error) {
 
 // StartRelay starts a relay alone. It shares the keyset that control made.
 func (sl *Sluice) StartRelay(ctx context.Context) (*Process, error) {
-	return sl.startRole(ctx, "relay", nil, "--keyset-file", sl.KeysetFile(), "--public-host", sl.Host, "--relay-listen", sl.address(sl.RelayPort))
+	return sl.startRole(ctx, "relay", nil, "--data-dir", sl.DataDir+"-relay", "--keyset-file", sl.KeysetFile(), "--public-host", sl.Host, "--relay-listen", sl.address(sl.RelayPort))
 }
 
 // StartProxy starts a proxy alone, which reaches origins through the relay.
 func (sl *Sluice) StartProxy(ctx context.Context) (*Process, error) {
-	return sl.startRole(ctx, "proxy", nil, "--keyset-file", sl.KeysetFile(), "--public-host", sl.Host, "--proxy-listen", sl.address(sl.ProxyPort),
+	return sl.startRole(ctx, "proxy", nil, "--data-dir", sl.DataDir+"-proxy", "--keyset-file", sl.KeysetFile(), "--public-host", sl.Host, "--proxy-listen", sl.address(sl.ProxyPort),
 		"--relay", sl.address(sl.RelayPort))
 }
 

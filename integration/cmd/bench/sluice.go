@@ -24,7 +24,7 @@ func (l *lab) addSluice(ctx context.Context, pg *harness.Postgres) error {
 	}
 	limit := strconv.Itoa(poolSize)
 	direct, err := sluice.Database(ctx, pg, "", "direct", "--origin-host", pg.Addr, "--origin-port", strconv.Itoa(pg.Port),
-		"--sslmode", "require", "--origin-connection-limit", limit, "--caching-disabled")
+		"--ca-certificate", pg.CAFile, "--origin-connection-limit", limit, "--caching-disabled")
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (l *lab) addSluice(ctx context.Context, pg *harness.Postgres) error {
 		return err
 	}
 	through, err := sluice.Database(ctx, pg, "", "through", "--tunnel", "vpc-1", "--origin", pg.Origin(),
-		"--sslmode", "require", "--origin-connection-limit", limit, "--caching-disabled")
+		"--ca-certificate", pg.CAFile, "--origin-connection-limit", limit, "--caching-disabled")
 	if err != nil {
 		return err
 	}

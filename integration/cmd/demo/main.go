@@ -24,21 +24,25 @@ func main() {
 func run() (err error) {
 	keep := flag.Bool("keep", false, "leave everything running at the end")
 	noNamespace := flag.Bool("no-namespace", false, "do as on a machine that allows no network namespace")
+	bin := flag.String("bin", "", "directory of the programs, bin/ of the checkout when absent")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute) // it takes seconds
 	defer cancel()
 
-	root, err := harness.ModuleRoot(ctx)
-	if err != nil {
-		return err
+	if *bin == "" {
+		root, err := harness.ModuleRoot(ctx)
+		if err != nil {
+			return err
+		}
+		*bin = filepath.Join(root, "bin")
 	}
 	stage, err := harness.NewStage()
 	if err != nil {
 		return err
 	}
-	d := &demo{stage: stage, bin: filepath.Join(root, "bin"), noNamespace: *noNamespace, show: newPrinter(os.Stdout)}
+	d := &demo{stage: stage, bin: *bin, noNamespace: *noNamespace, show: newPrinter(os.Stdout)}
 	if *keep {
 		stage.Detach()
 	}

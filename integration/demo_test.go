@@ -1,0 +1,85 @@
+package integration
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sluicedb/sluice/integration/harness"
+)
+
+// TestDemo runs what `make demo` runs, with a network namespace and without one.
+func TestDemo(t *testing.T) {
+	demo := buildDemo(t)
+	for _, test := range []struct {
+		name string
+		args []string
+	}{{"in a namespace", nil}, {"without namespaces", []string{"-no-namespace"}}} {
+		t.Run(test.name, func(t *testing.T) {
+			out, err := exec.CommandContext(within(t, 3*time.Minute), demo, append(test.args, "-bin", bin)...).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			for _, want := range []string{"refused, and PostgreSQL saw no connection", "query, median of", "The way it took"} {
+				if !strings.Contains(string(out), want) {
+					t.Errorf("the demo printed no %q:\n%s", want, out)
+				}
+			}
+		})
+	}
+}
+
+// TestDemoKept: what KEEP=1 leaves can be used, and ends by the command that it names.
+func TestDemoKept(t *testing.T) {
+	ctx := within(t, 3*time.Minute)
+	out, err := exec.CommandContext(ctx, buildDemo(t), "-keep", "-bin", bin).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	stop := regexp.MustCompile(`(/\S+)/stop`).FindStringSubmatch(string(out))
+	if stop == nil {
+		t.Fatalf("the demo names no command to end it:\n%s", out)
+	}
+	defer func() {
+		if out, err := exec.CommandContext(ctx, stop[0]).CombinedOutput(); err != nil {
+			t.Errorf("%v\n%s", err, out)
+		}
+		if _, err := os.Stat(stop[1]); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s is left: %v", stop[1], err)
+		}
+		for _, pid := range regexp.MustCompile(`process (\d+)`).FindAllStringSubmatch(string(out), -1) {
+			if _, err := os.Stat("/proc/" + pid[1]); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("process %s is left", pid[1])
+			}
+		}
+	}()
+	var commands []string
+	for line := range strings.Lines(string(out)[strings.Index(string(out), "Left running"):]) {
+		if _, command, ok := strings.Cut(line, "$ "); ok && !strings.Contains(command, stop[0]) {
+			commands = append(commands, strings.TrimSpace(command))
+		}
+	}
+	if len(commands) < 4 {
+		t.Fatalf("the demo names %d commands:\n%s", len(commands), out)
+	}
+	script := exec.CommandContext(ctx, "bash", "-euo", "pipefail", "-c", strings.Join(commands, "\n"))
+	script.Stdin = strings.NewReader("select 'kept';\n") // psql reads it
+	script.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if got, err := script.CombinedOutput(); err != nil || !strings.Contains(string(got), "kept") || !strings.Contains(string(got), tunnelName) {
+		t.Errorf("%v\n%s", err, got)
+	}
+}
+
+// buildDemo builds the demo's program; it uses the programs that are tested.
+func buildDemo(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	must(t, harness.Build(t.Context(), dir, false, "./integration/cmd/demo"))
+	return filepath.Join(dir, "demo")
+}
