@@ -134,6 +134,7 @@ func serveUntilKilled(job childJob) error {
 // TestKillLosesNothingAcknowledged kills a writer at random points of 200
 // writes, restarts it, and looks for every write that was acknowledged.
 func TestKillLosesNothingAcknowledged(t *testing.T) {
+	t.Parallel()
 	const writes, most = 200, 40
 	dir := t.TempDir()
 	acknowledged := map[string]bool{}

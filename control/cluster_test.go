@@ -141,6 +141,7 @@ func openAt(t testing.TB, dir, url, node string) *Control {
 // TestClusterSurvivesANode writes to a cluster of three while its leader is
 // killed.
 func TestClusterSurvivesANode(t *testing.T) {
+	t.Parallel()
 	servers, urls := startCluster(t)
 	dir := t.TempDir()
 	writer := openCluster(t, dir, urls, "writer")

@@ -107,6 +107,9 @@ type NewDatabase struct {
 	TunnelID, Hostname, ServiceToken, ApplicationID string
 }
 
+// LogValue keeps what is shown once, verifiers and ciphertexts out of logs.
+func (n NewDatabase) LogValue() slog.Value { return slog.AnyValue(n.Database) }
+
 // Credential returns the client credential with this name.
 func (d *Database) Credential(name string) (*Credential, bool) {
 	i := slices.IndexFunc(d.Credentials, func(c Credential) bool { return c.Name == name })
@@ -117,7 +120,7 @@ func (d *Database) Credential(name string) (*Credential, bool) {
 }
 
 // LogValue keeps verifiers and ciphertexts out of logs.
-func (d *Database) LogValue() slog.Value {
+func (d Database) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("id", d.ID), slog.String("name", d.Name))
 }
 

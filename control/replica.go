@@ -2,6 +2,7 @@ package control
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -107,7 +108,7 @@ func (r *replica) apply(s *Snapshot, e entry) {
 	var err error
 	switch kind {
 	case kindAccount:
-		err = put(&s.accounts, id, e)
+		err = put(&s.accounts, id, e, func(v *Account) string { return v.ID })
 	case kindAPIToken:
 		err = s.applyAPIToken(id, e)
 	case kindTunnel:
@@ -128,8 +129,11 @@ func (r *replica) apply(s *Snapshot, e entry) {
 	}
 }
 
+// errOtherID keeps indexes sound: they are cleared by the ID that a noun has.
+var errOtherID = errors.New("the noun has another ID than its key")
+
 // put decodes an entry into a table, or takes it out.
-func put[T any](t *table[*T], id string, e entry) error {
+func put[T any](t *table[*T], id string, e entry, nounID func(*T) string) error {
 	if e.value == nil {
 		*t = t.without(id)
 		return nil
@@ -138,13 +142,16 @@ func put[T any](t *table[*T], id string, e entry) error {
 	if err := json.Unmarshal(e.value, v); err != nil {
 		return fmt.Errorf("decode: %w", err)
 	}
+	if nounID(v) != id {
+		return errOtherID
+	}
 	*t = t.with(id, v)
 	return nil
 }
 
 func (s *Snapshot) applyAPIToken(id string, e entry) error {
 	old, had := s.apiTokens.get(id)
-	if err := put(&s.apiTokens, id, e); err != nil {
+	if err := put(&s.apiTokens, id, e, func(v *APIToken) string { return v.ID }); err != nil {
 		return err
 	}
 	if had {
@@ -161,7 +168,7 @@ func (s *Snapshot) applyAPIToken(id string, e entry) error {
 // before this one is seen to have given it up: only its own names are removed.
 func (s *Snapshot) applyTunnel(id string, e entry) error {
 	old, had := s.tunnels.get(id)
-	if err := put(&s.tunnels, id, e); err != nil {
+	if err := put(&s.tunnels, id, e, func(v *Tunnel) string { return v.ID }); err != nil {
 		return err
 	}
 	now, has := s.tunnels.get(id)
@@ -190,7 +197,7 @@ func (s *Snapshot) applyTunnel(id string, e entry) error {
 
 func (s *Snapshot) applyServiceToken(id string, e entry) error {
 	old, had := s.serviceTokens.get(id)
-	if err := put(&s.serviceTokens, id, e); err != nil {
+	if err := put(&s.serviceTokens, id, e, func(v *access.ServiceToken) string { return v.ID }); err != nil {
 		return err
 	}
 	if had {
@@ -204,7 +211,7 @@ func (s *Snapshot) applyServiceToken(id string, e entry) error {
 
 func (s *Snapshot) applyApplication(id string, e entry) error {
 	old, had := s.applications.get(id)
-	if err := put(&s.applications, id, e); err != nil {
+	if err := put(&s.applications, id, e, func(v *access.Application) string { return v.ID }); err != nil {
 		return err
 	}
 	now, has := s.applications.get(id)
@@ -221,7 +228,7 @@ func (s *Snapshot) applyApplication(id string, e entry) error {
 
 func (s *Snapshot) applyDatabase(id string, e entry) error {
 	old, had := s.databases.get(id)
-	if err := put(&s.databases, id, e); err != nil {
+	if err := put(&s.databases, id, e, func(v *Database) string { return v.ID }); err != nil {
 		return err
 	}
 	now, has := s.databases.get(id)

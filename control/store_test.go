@@ -90,6 +90,7 @@ func TestCommitKnowsItself(t *testing.T) {
 }
 
 func TestConcurrentWritersLoseNothing(t *testing.T) {
+	t.Parallel()
 	c := open(t, t.TempDir())
 	tunnel, err := c.CreateTunnel(t.Context(), DefaultAccountID, "t")
 	if err != nil {
@@ -121,6 +122,7 @@ func TestConcurrentWritersLoseNothing(t *testing.T) {
 }
 
 func TestTwoNodesSeeEachOther(t *testing.T) {
+	t.Parallel()
 	url := startServer(t).ClientURL()
 	dir := t.TempDir()
 	first := openAt(t, dir, url, "one")
@@ -189,6 +191,7 @@ func TestTwoNodesSeeEachOther(t *testing.T) {
 }
 
 func TestNodesRaceForTheFirstStart(t *testing.T) {
+	t.Parallel()
 	url := startServer(t).ClientURL()
 	dir := t.TempDir()
 	const nodes = 5
@@ -236,6 +239,7 @@ func TestNodesRaceForTheFirstStart(t *testing.T) {
 
 // TestStoreAway ends the store under a running node and brings it back.
 func TestStoreAway(t *testing.T) {
+	t.Parallel()
 	server := startServer(t)
 	dir := t.TempDir()
 	c := openAt(t, dir, server.ClientURL(), "one")

@@ -45,7 +45,7 @@ type Ingress struct {
 }
 
 // LogValue keeps the secret's hash and ciphertext out of logs.
-func (t *Tunnel) LogValue() slog.Value {
+func (t Tunnel) LogValue() slog.Value {
 	return slog.GroupValue(slog.String("id", t.ID), slog.String("name", t.Name))
 }
 
