@@ -59,9 +59,8 @@ type Proxy struct {
 	server *postgres.Server
 
 	mu      sync.Mutex
-	ctx     context.Context // of the pools, while Serve runs; it outlives the clients
+	start   func(*database) // runs a pool; nil while Serve does not run
 	running map[string]*database
-	pools   sync.WaitGroup
 }
 
 // A database is one whose pool runs.
@@ -85,21 +84,30 @@ func New(cfg Config) *Proxy {
 // Serve accepts drivers on ln until ctx ends and the clients have ended, for at
 // most the grace period. It returns when every goroutine that it started has.
 func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
-	pools, stop := context.WithCancel(context.WithoutCancel(ctx))
+	// The pools outlive the clients, which finish after ctx has ended.
+	outlasting, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
-	p.mu.Lock()
-	p.ctx = pools
-	p.mu.Unlock()
-	watched := make(chan struct{})
-	go func() { defer close(watched); p.watch(pools) }()
+	var started sync.WaitGroup
+	p.setStart(func(d *database) {
+		ctx, stop := context.WithCancel(outlasting)
+		d.stop = stop
+		started.Go(func() {
+			defer stop()
+			d.Run(ctx)
+		})
+	})
+	started.Go(func() { p.watch(outlasting) })
 	err := p.server.Serve(ctx, ln)
+	p.setStart(nil)
 	stop()
-	<-watched
-	p.mu.Lock()
-	p.ctx = nil
-	p.mu.Unlock()
-	p.pools.Wait()
+	started.Wait()
 	return err
+}
+
+func (p *Proxy) setStart(start func(*database)) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.start = start
 }
 
 // lookup finds a database by name and starts its pool if this is its first client.
@@ -107,7 +115,7 @@ func (p *Proxy) lookup(name string) (*postgres.Database, bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	of, ok := p.cfg.Source.Snapshot().Database(name)
-	if !ok || p.ctx == nil || !isPostgres(of.Origin.Scheme) {
+	if !ok || p.start == nil || !isPostgres(of.Origin.Scheme) {
 		return nil, false
 	}
 	if d, ok := p.running[of.ID]; ok {
@@ -119,22 +127,12 @@ func (p *Proxy) lookup(name string) (*postgres.Database, bool) {
 		return nil, false
 	}
 	d := &database{Database: postgres.NewDatabase(of.Name, cfg, p.credentials(of)), id: of.ID, of: of, limit: of.OriginConnectionLimit}
+	p.running[d.id] = d
 	p.start(d)
 	return d.Database, true
 }
 
 func isPostgres(scheme string) bool { return scheme == "postgres" || scheme == "postgresql" }
-
-// start runs a database's pool. The lock is held.
-func (p *Proxy) start(d *database) {
-	ctx, stop := context.WithCancel(p.ctx)
-	d.stop = stop
-	p.running[d.id] = d
-	p.pools.Go(func() {
-		defer stop()
-		d.Run(ctx)
-	})
-}
 
 // watch follows the state until ctx ends.
 func (p *Proxy) watch(ctx context.Context) {
