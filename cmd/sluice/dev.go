@@ -33,8 +33,10 @@ func (a *app) devCommand() *cobra.Command {
 string. It listens on this machine alone. The state is thrown away at the end, unless --data-dir keeps it.
 
 The DSN is postgres://user:password@host:port/database, from the argument, SLUICE_DEV_DSN or DATABASE_URL. Arguments
-are seen by every user of a machine: prefer the environment for a password that matters.`,
+are seen by every user of a machine: leave a password that matters out of them, to give it with --origin-password-file
+or in SLUICE_ORIGIN_PASSWORD, or to be asked for it.`,
 		Example: `  sluice dev postgres://user:pass@localhost/db
+  sluice dev postgres://user@localhost/db               # asks for the password
   SLUICE_DEV_DSN="$(cat dsn)" sluice dev`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
@@ -50,8 +52,13 @@ are seen by every user of a machine: prefer the environment for a password that 
 		setDefault(cmd, flag, address)
 	}
 	cmd.Flags().StringVar(&name, "name", devName, "name of the database, in the connection string")
+	password := newSecret(cmd, "origin-password", "SLUICE_ORIGIN_PASSWORD", "password of the origin user")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return a.dev(cmd.Context(), flags, name, args)
+		origin, err := a.devOrigin(args, password)
+		if err != nil {
+			return err
+		}
+		return a.dev(cmd.Context(), flags, name, origin)
 	}
 	return cmd
 }
@@ -64,16 +71,12 @@ func setDefault(cmd *cobra.Command, name, value string) {
 	_ = flag.Value.Set(value)
 }
 
-func (a *app) dev(ctx context.Context, flags *serverFlags, name string, args []string) (err error) {
-	origin, err := a.devOrigin(args)
-	if err != nil {
-		return err
-	}
+func (a *app) dev(ctx context.Context, flags *serverFlags, name string, origin devOrigin) (err error) {
 	originTLS, err := origin.probe(ctx)
 	if err != nil {
 		return err
 	}
-	if flags.dataDir == "" && flags.store == "" {
+	if flags.dataDir == "" {
 		if flags.dataDir, err = os.MkdirTemp("", "sluice-dev-"); err != nil {
 			return fmt.Errorf("state directory: %w", err)
 		}
@@ -105,7 +108,9 @@ func (a *app) dev(ctx context.Context, flags *serverFlags, name string, args []s
 	return n.run(ctx)
 }
 
-func (a *app) devOrigin(args []string) (devOrigin, error) {
+// devOrigin finds the DSN, and its password where it has none. A database that trusts this machine needs none: then an empty one is
+// what the prompt is answered with, and what there is where nobody can be asked.
+func (a *app) devOrigin(args []string, password *secret) (devOrigin, error) {
 	dsn := a.getenv("SLUICE_DEV_DSN")
 	if dsn == "" {
 		dsn = a.getenv("DATABASE_URL")
@@ -119,6 +124,11 @@ func (a *app) devOrigin(args []string) (devOrigin, error) {
 	origin, err := parseDSN(dsn)
 	if err != nil {
 		return devOrigin{}, &usageError{err: err}
+	}
+	if origin.password == "" && (password.file != "" || a.getenv(password.variable) != "" || a.readPassword != nil) {
+		if origin.password, err = password.find(a); err != nil {
+			return devOrigin{}, err
+		}
 	}
 	return origin, nil
 }

@@ -51,8 +51,8 @@ func parseDSN(dsn string) (devOrigin, error) {
 	if o.host == "" {
 		o.host = query.Get("host")
 	}
-	if o.user == "" || o.password == "" {
-		return devOrigin{}, errors.New("the DSN names no user or no password: postgres://user:password@host/database")
+	if o.user == "" {
+		return devOrigin{}, errors.New("the DSN names no user: postgres://user:password@host/database")
 	}
 	if o.database == "" {
 		o.database = o.user

@@ -27,10 +27,11 @@ func TestParseDSN(t *testing.T) {
 		{"postgresql://u:p%40w@10.0.0.1:5433/d?sslmode=require", "tcp://10.0.0.1:5433", "u", "p@w", "d", ""},
 		{"postgres://u:p@[::1]:5433", "tcp://[::1]:5433", "u", "p", "u", ""},
 		{"postgres://u:p@/d?host=/run/postgresql", "unix:/run/postgresql/.s.PGSQL.5432", "u", "p", "d", ""},
+		{"postgres://u@h/d", "tcp://h:5432", "u", "", "d", ""},
 		{"mysql://u:hunter2@h/d", "", "", "", "", "the DSN must begin with postgres:// or postgresql://"},
 		{"postgres://u:hunter2@h:port/d", "", "", "", "", "the DSN is not a URL of the form postgres://user:password@host:port/database"},
 		{"postgres://u:hunter2@/d", "", "", "", "", "the DSN names no host: postgres://user:password@host/database"},
-		{"postgres://h/d", "", "", "", "", "the DSN names no user or no password: postgres://user:password@host/database"},
+		{"postgres://h/d", "", "", "", "", "the DSN names no user: postgres://user:password@host/database"},
 		{"postgres://u:hunter2@h/d?sslmode=maybe", "", "", "", "", "the DSN's sslmode is none of disable, allow, prefer, require, verify-ca and verify-full"},
 	} {
 		got, err := parseDSN(tt.dsn)
@@ -203,4 +204,30 @@ func TestDev(t *testing.T) {
 func statErr(name string) error {
 	_, err := os.Stat(name)
 	return err
+}
+
+func TestDevPassword(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(file, []byte("from-file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, dsn, file, env, typed, want string }{
+		{"in the DSN", "postgres://u:in-dsn@h/d", file, "in-env", "typed", "in-dsn"},
+		{"in a file", "postgres://u@h/d", file, "in-env", "typed", "from-file"},
+		{"in the environment", "postgres://u@h/d", "", "in-env", "typed", "in-env"},
+		{"typed", "postgres://u@h/d", "", "", "typed", "typed"},
+		{"nowhere", "postgres://u@h/d", "", "", "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var errs strings.Builder
+			a := &app{err: &errs, getenv: func(string) string { return tt.env }}
+			if tt.typed != "" {
+				a.readPassword = func() ([]byte, error) { return []byte(tt.typed), nil }
+			}
+			got, err := a.devOrigin([]string{tt.dsn}, &secret{flag: "origin-password", variable: "SLUICE_ORIGIN_PASSWORD", title: "password", file: tt.file})
+			if err != nil || got.password != tt.want {
+				t.Errorf("got %q, %v; want %q", got.password, err, tt.want)
+			}
+		})
+	}
 }

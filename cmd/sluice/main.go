@@ -19,23 +19,36 @@ const (
 	exitOK    = 0
 	exitError = 1
 	exitUsage = 2
+	// exitSignal and the signal's number are what shells report of a program that a signal has ended.
+	exitSignal = 128
 )
 
 func main() {
 	os.Exit(run(os.Args[1:]))
 }
 
-// run executes one command on the process's own files and environment. The first SIGINT or SIGTERM asks it to stop; the second
-// ends the process at once, by the signal's default action.
+// run executes one command on the process's own files and environment. The first SIGINT or SIGTERM asks it to stop, and it lets
+// what runs finish; the second ends the process at once.
 func run(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	context.AfterFunc(ctx, stop)
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 2) // both are kept, however close together they come
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go obey(signals, cancel)
 	a := &app{in: os.Stdin, out: os.Stdout, err: os.Stderr, getenv: os.Getenv}
 	if fd := int(os.Stdin.Fd()); term.IsTerminal(fd) {
 		a.readPassword = func() ([]byte, error) { return term.ReadPassword(fd) }
 	}
 	return a.execute(ctx, args)
+}
+
+// obey lives as long as the process.
+func obey(signals <-chan os.Signal, stop context.CancelFunc) {
+	<-signals
+	stop()
+	if s, ok := (<-signals).(syscall.Signal); ok {
+		os.Exit(exitSignal + int(s))
+	}
 }
 
 // app is what a command may touch of the process it runs in.

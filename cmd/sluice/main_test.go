@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -11,9 +14,24 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv("SLUICE_TEST_STUBBORN") != "" {
+		stubborn()
+	}
 	testscript.Main(m, map[string]func(){
 		"sluice": func() { os.Exit(run(os.Args[1:])) },
 	})
+}
+
+// stubborn is a process that is told to stop and never has.
+func stubborn() {
+	ctx, cancel := context.WithCancel(context.Background())
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, syscall.SIGTERM)
+	go obey(signals, cancel)
+	fmt.Println("ready")
+	<-ctx.Done()
+	fmt.Println("draining")
+	select {}
 }
 
 // walk calls visit with every command of the tree.

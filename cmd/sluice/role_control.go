@@ -21,7 +21,7 @@ func (a *app) controlCommand() *cobra.Command {
     --public-host control.example.com --relay-advertise relay.example.com:7844 --proxy-advertise proxy.example.com:6432`,
 		Args: exactArgs(),
 	}
-	flags := newServerFlags(cmd, stateFlags|apiFlags, "")
+	flags := newServerFlags(cmd, stateFlags|apiFlags, "./data")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := flags.requireStore("control"); err != nil {
 			return err

@@ -25,7 +25,7 @@ func (a *app) proxyCommand() *cobra.Command {
     --public-host proxy.example.com --relay relay.example.com:7844`,
 		Args: exactArgs(),
 	}
-	flags := newServerFlags(cmd, stateFlags|proxyFlags, "")
+	flags := newServerFlags(cmd, stateFlags|proxyFlags, "./data")
 	cmd.Flags().StringSliceVar(&relays, "relay", nil, "host:port of a relay (repeatable)")
 	withEnv(cmd.Flags(), "relay", "SLUICE_RELAY")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {

@@ -24,7 +24,7 @@ func (a *app) relayCommand() *cobra.Command {
 		Example: "  sluice relay --store nats://nats-1:4222,nats-2:4222 --keyset-file keyset.json --public-host relay.example.com",
 		Args:    exactArgs(),
 	}
-	flags := newServerFlags(cmd, stateFlags|relayFlags, "")
+	flags := newServerFlags(cmd, stateFlags|relayFlags, "./data")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := flags.requireStore("relay"); err != nil {
 			return err

@@ -36,9 +36,9 @@ func newServerFlags(cmd *cobra.Command, which flagSet, dataDir string) *serverFl
 	s := &serverFlags{}
 	flags := cmd.Flags()
 	if which&stateFlags != 0 {
-		flags.StringVar(&s.dataDir, "data-dir", dataDir, "directory of the embedded store, the keyset and the CA certificate")
+		flags.StringVar(&s.dataDir, "data-dir", dataDir, "directory of the embedded store, the keyset and the CA certificate; made when missing")
 		flags.StringVar(&s.store, "store", "", "NATS cluster that keeps the state instead, nats://host:port[,host:port]")
-		flags.StringVar(&s.keysetFile, "keyset-file", "", "keyset that seals secrets, the same on every node; keyset.json in the data directory when absent")
+		flags.StringVar(&s.keysetFile, "keyset-file", "", "keyset that seals secrets, a copy of the same on every node of a store; keyset.json in the data directory when absent")
 		flags.StringSliceVar(&s.publicHosts, "public-host", nil, "name or address that clients reach this machine by, for its certificate, tokens and connection strings (repeatable)")
 	}
 	if which&apiFlags != 0 {
@@ -85,13 +85,10 @@ func (s *serverFlags) publicHost() string {
 	return strings.TrimPrefix(s.publicHosts[0], "*.")
 }
 
-// checkState refuses what leaves no place for the state, or two.
+// checkState refuses what leaves no place for the state.
 func (s *serverFlags) checkState() error {
-	if s.store != "" && s.keysetFile == "" && s.dataDir == "" {
-		return usagef("--store needs --keyset-file: the keyset that all nodes of the store share, made by the first")
-	}
-	if s.store == "" && s.dataDir == "" {
-		return usagef("--data-dir is missing")
+	if s.dataDir == "" {
+		return usagef("--data-dir is empty")
 	}
 	if s.store != "" && !strings.HasPrefix(s.store, "nats://") && !strings.HasPrefix(s.store, "tls://") {
 		return usagef("--store: must begin with nats:// or tls://")
