@@ -20,13 +20,13 @@ import (
 )
 
 const (
-	// defaultSlots is how many sessions a connector keeps (reference/tunnel.md section 4, behaviour 4).
+	// defaultSlots is how many sessions a connector keeps (docs/behaviours.md, Tunnel04).
 	defaultSlots = 4
 	// maxSlots bounds them: a relay admits a bounded number for each tunnel.
 	maxSlots = 16
 	// defaultGrace is how long streams may go on after a stop was asked for; cloudflared's --grace-period has the same.
 	defaultGrace = 30 * time.Second
-	// reportEvery spaces out the reports of a permanent refusal (behaviour 7).
+	// reportEvery spaces out the reports of a permanent refusal (docs/behaviours.md, Tunnel07).
 	reportEvery = time.Minute
 )
 

@@ -15,10 +15,10 @@ import (
 )
 
 const (
-	// connectTimeout is how long an origin has to accept a connection (reference/tunnel.md section 4, behaviour 24).
+	// connectTimeout is how long an origin has to accept a connection (docs/behaviours.md, Tunnel24).
 	connectTimeout = 10 * time.Second
 	// keepAlive is the TCP keepalive of an origin connection: idle pooled connections must outlive middleboxes (cloudflared
-	// has the same 30 s, section 1.3).
+	// has the same 30 s).
 	keepAlive = 30 * time.Second
 )
 

@@ -13,7 +13,7 @@ const (
 	// latencyWeight is the share of a new sample: the last five or so opens count.
 	latencyWeight = 0.2
 	// latencySlack is how much slower than another a session may be before it counts: below it, differences are noise, and
-	// following noise would spread streams unevenly (reference/tunnel.md section 4, behaviour 25: max/mean at most 1.3).
+	// following noise would spread streams unevenly (docs/behaviours.md, Tunnel25: max/mean at most 1.3).
 	latencySlack = 5 * time.Millisecond
 )
 

@@ -25,8 +25,7 @@ const (
 	headerClientSecret = "Cf-Access-Client-Secret"
 )
 
-// pingEvery keeps an idle generic client's connection known to what is between; proxies forget one after a minute
-// (reference/tunnel.md section 3, row 12).
+// pingEvery keeps an idle generic client's connection known to what is between; proxies forget one after a minute.
 const pingEvery = 25 * time.Second
 
 var errCredentials = errors.New("the service token's headers are duplicated, incomplete or malformed")

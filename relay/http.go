@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	// requestTimeout bounds a TLS handshake and, once more, a request's headers (reference/tunnel.md section 4, behaviour 27).
+	// requestTimeout bounds a TLS handshake and, once more, a request's headers (docs/behaviours.md, Tunnel27).
 	requestTimeout = 5 * time.Second
 	// answerTimeout bounds the way from the headers to the answer: an open, and time to write.
 	answerTimeout = openTimeout + 5*time.Second

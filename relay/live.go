@@ -12,7 +12,7 @@ import (
 
 const (
 	// sweepEvery is how often live streams are decided on again without a change of the state: tokens expire, and graces end,
-	// by the clock alone. Streams must be cut within five seconds (reference/tunnel.md section 4, behaviour 31).
+	// by the clock alone. Streams must be cut within five seconds (docs/behaviours.md, Tunnel31).
 	sweepEvery = 3 * time.Second
 	// sweepPause keeps a storm of changes from deciding all the time.
 	sweepPause = 200 * time.Millisecond

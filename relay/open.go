@@ -17,7 +17,7 @@ const (
 	// openTimeout bounds an open: the 10 s that a connector gives an origin, and time for another attempt.
 	openTimeout = 15 * time.Second
 	// attemptPatience is how long one connector session may be silent before another is asked as well. A wedged session must
-	// not be seen by the client (reference/tunnel.md section 4, behaviour 22: fail over within 2 s).
+	// not be seen by the client (docs/behaviours.md, Tunnel22: fail over within 2 s).
 	attemptPatience = 1500 * time.Millisecond
 	// maxAttempts bounds the sessions that are asked for one stream: with one in four wedged, three leave 1.6 % to fail.
 	maxAttempts = 3

@@ -20,8 +20,7 @@ const (
 	defaultGrace = 30 * time.Second
 	// defaultSessions bounds the sessions of one relay: at some 40 KiB each they stay under half a GiB.
 	defaultSessions = 10_000
-	// defaultTunnelSessions bounds the sessions of one tunnel: 25 replicas with four slots, as Cloudflare allows
-	// (reference/tunnel.md section 1.1).
+	// defaultTunnelSessions bounds the sessions of one tunnel: 25 replicas with four slots, as Cloudflare allows.
 	defaultTunnelSessions = 100
 	// defaultHandshakes bounds peers that have not said who they are, on each listener.
 	defaultHandshakes = 512

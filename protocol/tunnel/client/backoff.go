@@ -14,9 +14,9 @@ const (
 	// DefaultBase bounds the first wait: a relay that restarts is back within a second or two, and four slots that lost it
 	// together spread their return over this time.
 	DefaultBase = 500 * time.Millisecond
-	// DefaultCap bounds every wait (reference/tunnel.md section 4, behaviour 7).
+	// DefaultCap bounds every wait (docs/behaviours.md, Tunnel07).
 	DefaultCap = 30 * time.Second
-	// StableAfter is how long a session must have lived for its slot to start from Base again (behaviour 7).
+	// StableAfter is how long a session must have lived for its slot to start from Base again (docs/behaviours.md, Tunnel07).
 	StableAfter = 60 * time.Second
 	// maxRetryAfter bounds a peer's advice: one that is broken must not keep a connector away for hours.
 	maxRetryAfter = 5 * time.Minute

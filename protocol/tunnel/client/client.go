@@ -27,7 +27,7 @@ const (
 	sweepEvery = 10 * time.Second
 	// maxOpens bounds the sessions that one Dial tries.
 	maxOpens = 3
-	// probeTimeout is how long a session on which an open timed out has to show that it still answers (behaviour 22).
+	// probeTimeout is how long a session on which an open timed out has to show that it still answers (docs/behaviours.md, Tunnel22).
 	probeTimeout = 3 * time.Second
 )
 

@@ -33,11 +33,11 @@ func ParseProtocol(s string) (Protocol, error) {
 }
 
 // headStart is how long QUIC runs alone: longer than a handshake over any usable path, short enough that a network that drops
-// UDP costs no more than a second (reference/tunnel.md section 3, row 1: "WebSocket after 1-2 s").
+// UDP costs no more than a second.
 const headStart = time.Second
 
 // patience is how long a carrier that is ready waits for the Welcome of the one that said Hello first. With the head start and
-// a handshake it keeps WebSocket within three seconds also when UDP dies between handshake and Welcome (section 4, behaviour 1).
+// a handshake it keeps WebSocket within three seconds also when UDP dies between handshake and Welcome (docs/behaviours.md, Tunnel01).
 const patience = 1500 * time.Millisecond
 
 // Racer makes sessions over the carrier that registers first. It holds no state and may be used concurrently.
