@@ -122,7 +122,27 @@ func poolError(err error) *pgwire.Error {
 	if errors.As(err, &pg) { // the origin's own words
 		return pgwire.Errorf(pg.Code, "Server connection attempt failed: %s", pg.Message)
 	}
-	return pgwire.Errorf(pgwire.CodeSystemError, "Server connection attempt failed: %s", dialReason(err))
+	reason := dialReason(err)
+	e := pgwire.Errorf(pgwire.CodeSystemError, "Server connection attempt failed: %s", reason)
+	e.Hint = mends[reason]
+	return e
+}
+
+// mends are what to do about a reason, where that is known.
+var mends = map[string]string{
+	"connection_refused":        "Nothing listens at the origin's host and port, or a firewall rejects the connection.",
+	"connection_timeout":        "Check the origin's host, port and firewall.",
+	"tls_not_supported":         "Turn TLS on at the origin.",
+	"certificate_verify_failed": "Give the database the CA certificate that the origin's certificate leads to, or the name that it is made out to.",
+	"unauthenticated":           "The database's access client ID and secret are not those of a valid service token.",
+	"denied":                    "No policy of the hostname's application admits the database's service token.",
+	"no_tunnel":                 "Route the hostname to a tunnel.",
+	"no_connector":              "Start sluice-connector with the tunnel's token.",
+	"unknown_host":              "The connector has no rule for the hostname yet.",
+	"origin_refused":            "Nothing listens at the address that the hostname is routed to.",
+	"origin_timeout":            "The origin did not answer the connector: check the address that the hostname is routed to.",
+	"origin_unreachable":        "The connector cannot reach the address that the hostname is routed to.",
+	"draining":                  "The relay is stopping: try again.",
 }
 
 // dialReason names the kind of a failed dial, in one safe word.
