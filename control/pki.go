@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
+	"crypto/hkdf"
 	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -15,6 +17,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -152,8 +155,8 @@ func (a *authority) issue(now time.Time) (*tls.Certificate, error) {
 // serverHosts are the names and addresses that the server certificate covers.
 func serverHosts(public []string) ([]string, error) {
 	hosts := []string{"localhost", "127.0.0.1", "::1"}
-	if name, err := os.Hostname(); err == nil && access.HostnameFault(name) == "" {
-		hosts = append(hosts, name)
+	if name, err := os.Hostname(); err == nil && access.HostnameFault(strings.ToLower(name)) == "" {
+		hosts = append(hosts, strings.ToLower(name))
 	}
 	var f access.Faults
 	for i, host := range public {
@@ -193,4 +196,18 @@ func (c *Control) ServerTLS() *tls.Config {
 			return c.authority.certificate(time.Now())
 		},
 	}
+}
+
+// DerivedKey is a key for one purpose, the same on every start and on every
+// node that asks for the same purpose, and of no use for finding another.
+func (c *Control) DerivedKey(purpose string) ([32]byte, error) {
+	secret, err := c.authority.key.Bytes()
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("derive key: %w", err)
+	}
+	key, err := hkdf.Key(sha256.New, secret, nil, "sluice "+purpose, 32)
+	if err != nil {
+		return [32]byte{}, fmt.Errorf("derive key: %w", err)
+	}
+	return [32]byte(key), nil
 }

@@ -23,6 +23,7 @@ type node struct {
 	registry *prometheus.Registry
 	control  *control.Control
 	roles    []role
+	ready    []func() error // what /ready asks, besides the store
 	closers  []func() error
 }
 

@@ -19,7 +19,16 @@ const (
 	metricsDrainTimeout  = time.Second
 )
 
-// addMetrics serves /metrics, /healthz (the process answers) and /ready (its store does) on a listener of its own, without TLS:
+// isReady is nil when the store answers and every role takes work.
+func (n *node) isReady() error {
+	errs := []error{n.control.Ready()}
+	for _, ready := range n.ready {
+		errs = append(errs, ready())
+	}
+	return errors.Join(errs...)
+}
+
+// addMetrics serves /metrics, /healthz (the process answers) and /ready (the store does, and no role drains) on a listener of its own, without TLS:
 // it is meant for this machine.
 func (n *node) addMetrics(ln net.Listener) {
 	if ln == nil {
@@ -28,7 +37,7 @@ func (n *node) addMetrics(ln net.Listener) {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(n.registry, promhttp.HandlerOpts{Timeout: metricsWriteTimeout}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { answer(w, nil) })
-	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) { answer(w, n.control.Ready()) })
+	mux.HandleFunc("GET /ready", func(w http.ResponseWriter, _ *http.Request) { answer(w, n.isReady()) })
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: metricsHeaderTimeout, ReadTimeout: metricsHeaderTimeout,
 		WriteTimeout: metricsWriteTimeout, IdleTimeout: metricsIdleTimeout,

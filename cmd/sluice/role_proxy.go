@@ -76,10 +76,12 @@ type dialFunc func(context.Context, proxy.Target) (net.Conn, error)
 // addProxy serves the PostgreSQL proxy. dial is its only way through tunnels.
 func (n *node) addProxy(ln net.Listener, dial dialFunc) error {
 	p := proxy.New(proxy.Config{
-		Source: n.control,
-		Dial:   dial,
-		TLS:    n.control.ServerTLS(),
-		Logger: n.logger.With("role", "proxy"),
+		Source:         n.control,
+		Dial:           dial,
+		TLS:            n.control.ServerTLS(),
+		AllowPlaintext: n.flags.proxyPlaintext,
+		QueryTimeout:   n.flags.queryTimeout,
+		Logger:         n.logger.With("role", "proxy"),
 	})
 	for _, collector := range p.Collectors() {
 		if err := n.registry.Register(collector); err != nil {

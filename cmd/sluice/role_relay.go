@@ -91,11 +91,27 @@ func (n *node) addRelay(tcp net.Listener, udp net.PacketConn, announce []string)
 	if err != nil {
 		return nil, err
 	}
+	host, err := os.Hostname()
+	if err != nil {
+		return nil, fmt.Errorf("name this relay: %w", err)
+	}
+	// A key of this relay's own: with a shared one, another relay could be made to end its connections.
+	resetKey, err := n.control.DerivedKey("stateless reset of " + host + " " + tcp.Addr().String())
+	if err != nil {
+		return nil, err
+	}
 	r := relay.New(n.control, relay.Config{
-		ID:       id,
-		TLS:      n.control.ServerTLS(),
-		Announce: announce,
-		Logger:   n.logger.With("role", "relay"),
+		ID:                id,
+		TLS:               n.control.ServerTLS(),
+		Announce:          announce,
+		StatelessResetKey: &resetKey,
+		Logger:            n.logger.With("role", "relay"),
+	})
+	n.ready = append(n.ready, func() error {
+		if !r.Ready() {
+			return errors.New("the relay is draining")
+		}
+		return nil
 	})
 	for _, collector := range r.Collectors() {
 		if err := n.registry.Register(collector); err != nil {

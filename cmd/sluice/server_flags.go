@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -19,8 +20,14 @@ type serverFlags struct {
 	relayAdvertise []string
 	proxyAdvertise string
 
+	proxyPlaintext bool
+	queryTimeout   time.Duration
+
 	logLevel, logFormat string
 }
+
+// defaultQueryTimeout is Hyperdrive's limit of a statement.
+const defaultQueryTimeout = time.Minute
 
 // The flags of a command: what each role needs, and what all do.
 type flagSet uint
@@ -51,6 +58,8 @@ func newServerFlags(cmd *cobra.Command, which flagSet, dataDir string) *serverFl
 	}
 	if which&proxyFlags != 0 {
 		flags.StringVar(&s.proxyListen, "proxy-listen", ":6432", "TCP address of the PostgreSQL proxy")
+		flags.BoolVar(&s.proxyPlaintext, "proxy-plaintext", false, "let drivers log in to the proxy without TLS: for a proxy that only this machine reaches")
+		flags.DurationVar(&s.queryTimeout, "query-timeout", defaultQueryTimeout, "how long a statement may run before it is cancelled; 0 for no limit")
 	}
 	flags.StringVar(&s.metricsListen, "metrics-listen", "127.0.0.1:9090", `TCP address of /metrics, /healthz and /ready; "" for none`)
 	flags.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
@@ -89,6 +98,9 @@ func (s *serverFlags) publicHost() string {
 func (s *serverFlags) checkState() error {
 	if s.dataDir == "" {
 		return usagef("--data-dir is empty")
+	}
+	if s.queryTimeout < 0 {
+		return usagef("--query-timeout: must not be negative")
 	}
 	if s.store != "" && !strings.HasPrefix(s.store, "nats://") && !strings.HasPrefix(s.store, "tls://") {
 		return usagef("--store: must begin with nats:// or tls://")
