@@ -207,6 +207,9 @@ const auditSkew = time.Hour
 
 // read returns the records from sequence start to before end.
 func (a *auditor) read(ctx context.Context, start, end uint64) ([]AuditRecord, error) {
+	// What is read may expire meanwhile, and then nothing would come.
+	ctx, cancel := context.WithTimeout(ctx, auditWait)
+	defer cancel()
 	consumer, err := a.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
 		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: start, MaxResetAttempts: 1,
 	})

@@ -5,7 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/url"
 	"os"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -127,6 +130,9 @@ func (c *Control) connect(cfg Config) (*nats.Conn, error) {
 		nats.ReconnectHandler(func(*nats.Conn) { c.logger.Info("store connected again") }),
 	}
 	if cfg.StoreURL != "" {
+		if err := checkStoreURL(cfg.StoreURL); err != nil {
+			return nil, err
+		}
 		nc, err := nats.Connect(cfg.StoreURL, options...)
 		if err != nil {
 			// The URL may hold a password, so it is not repeated.
@@ -146,13 +152,41 @@ func (c *Control) connect(cfg Config) (*nats.Conn, error) {
 	return nc, nil
 }
 
-// makeDataDir makes a directory that nobody else reads, or checks one.
+// makeDataDir makes a directory that nobody else reads, or closes one that is
+// empty or ours already. Another's is refused: closing /tmp would be a surprise.
 func makeDataDir(dir string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	if info.Mode().Perm()&0o077 == 0 {
+		return nil
+	}
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	ours := slices.ContainsFunc(files, func(f os.DirEntry) bool { return f.Name() == "ca.pem" || f.Name() == "lock" })
+	if len(files) > 0 && !ours {
+		return fmt.Errorf("data directory %s is open to others (mode %04o) and holds files that are not Sluice's: choose another, or chmod 700 it", dir, info.Mode().Perm())
+	}
 	if err := os.Chmod(dir, 0o700); err != nil {
 		return fmt.Errorf("data directory: %w", err)
+	}
+	return nil
+}
+
+// checkStoreURL refuses what is not a list of URLs without repeating it: it may
+// hold a password, and the client's own error would quote it.
+func checkStoreURL(list string) error {
+	for part := range strings.SplitSeq(list, ",") {
+		u, err := url.Parse(strings.TrimSpace(part))
+		if err != nil || u.Host == "" || (u.Scheme != "nats" && u.Scheme != "tls") {
+			return &ValidationError{Faults: []Fault{{Field: "store", Message: "must be nats://host:port or tls://host:port, or several with commas between"}}}
+		}
 	}
 	return nil
 }

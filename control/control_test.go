@@ -10,6 +10,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -236,6 +237,17 @@ func TestOpenReportsFaults(t *testing.T) {
 	_, err := Open(t.Context(), Config{DataDir: t.TempDir(), Logger: quiet(), PublicHosts: []string{"a:1", "ok", "b/c"}})
 	if !errors.As(err, &v) || len(v.Faults) != 2 || v.Faults[1].Field != "public_hosts[2]" {
 		t.Errorf("two bad hosts: got %v", err)
+	}
+	foreign := t.TempDir()
+	if err := os.WriteFile(filepath.Join(foreign, "letter"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(t.Context(), Config{DataDir: foreign, Logger: quiet()}); err == nil {
+		t.Error("somebody else's directory is taken")
+	}
+	_, err = Open(t.Context(), Config{DataDir: t.TempDir(), Logger: quiet(), StoreURL: "nats://u:hunter2@host:port%zz"})
+	if !errors.As(err, &v) || strings.Contains(err.Error(), "hunter2") {
+		t.Errorf("a bad URL: got %v", err)
 	}
 	if _, err := Open(t.Context(), Config{DataDir: t.TempDir(), Logger: quiet(), StoreURL: "nats://127.0.0.1:1"}); !errors.Is(err, ErrUnavailable) {
 		t.Errorf("no store: got %v, want ErrUnavailable", err)

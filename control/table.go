@@ -7,7 +7,7 @@ import (
 )
 
 // tableShards bounds what one change copies: the array of shards and one
-// shard. With 10,000 entries that is 2 KiB and about 40 entries, 5 µs
+// shard. With 10,000 entries that is 2 KiB and about 40 entries, some 10 µs
 // (BenchmarkTable), where cloning one map would take 0.5 ms.
 const tableShards = 256
 

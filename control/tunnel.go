@@ -271,8 +271,8 @@ func (c *Control) claimHostname(t *tx, owner *Tunnel, hostname string) error {
 // connections over a network.
 func (c *Control) insecureStays(next *Tunnel) error {
 	var f access.Faults
-	for _, d := range c.Snapshot().Databases(next.AccountID) {
-		if d.MTLS.SSLMode != SSLDisable || d.Origin.AccessClientID == "" {
+	for _, d := range c.Snapshot().databases.all() {
+		if d.AccountID != next.AccountID || d.MTLS.SSLMode != SSLDisable || d.Origin.AccessClientID == "" {
 			continue
 		}
 		if i, ok := next.rule(d.Origin.Host); ok && !localService(next.Ingress[i].Service) {
