@@ -82,6 +82,10 @@ func (d *Database) dialOrigin(ctx context.Context) (*origin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("take over origin connection of %s: %w", d.name, err)
 	}
+	if err := takeOver(h); err != nil {
+		h.Conn.Close()
+		return nil, fmt.Errorf("take over origin connection of %s: %w", d.name, err)
+	}
 	welcome := make([]pgwire.Param, 0, len(h.ParameterStatuses))
 	for name, value := range h.ParameterStatuses {
 		welcome = append(welcome, pgwire.Param{Name: name, Value: value})
@@ -89,6 +93,22 @@ func (d *Database) dialOrigin(ctx context.Context) (*origin, error) {
 	sort.Slice(welcome, func(i, j int) bool { return welcome[i].Name < welcome[j].Name })
 	d.welcome.Store(&welcome)
 	return &origin{Conn: pgwire.NewConn(h.Conn, false), db: d, pid: h.PID, secret: h.SecretKey}, nil
+}
+
+// takeOver makes sure that pgconn no longer reads from h. Where one of its writes
+// took longer than 15 ms it reads in the background, and after Hijack that reader
+// may still wait for bytes, which are the proxy's. A read through it, past its
+// deadline, waits until the reader has ended.
+func takeOver(h *pgconn.HijackedConn) error {
+	if err := h.Conn.SetReadDeadline(time.Unix(1, 0)); err != nil {
+		return err
+	}
+	if m, err := h.Frontend.Receive(); err == nil {
+		return fmt.Errorf("%w: %T after the login", pgwire.ErrProtocol, m)
+	} else if !isTimeout(err) {
+		return err
+	}
+	return h.Conn.SetReadDeadline(time.Time{})
 }
 
 // Quiet implements pool.Conn.

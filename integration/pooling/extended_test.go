@@ -1,0 +1,498 @@
+package pooling
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgproto3"
+)
+
+// Postgres.js with prepare:false sends Parse, Describe and Flush, and the rest when
+// it knows the types; it does so for query after query without waiting.
+func TestPooling01(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	const clients, rounds = 50, 20 // 1000 rounds
+	var wg sync.WaitGroup
+	for c := range clients {
+		x := w.wire(t)
+		wg.Go(func() {
+			for r := range rounds {
+				mark := fmt.Sprint(c*rounds + r)
+				x.send(parse("", "select $1::text"), describe(""), flush)
+				if s := x.read(3); s != "1 t T" {
+					t.Errorf("%s", s)
+					return
+				}
+				// The end of the first query and all of four more in one packet.
+				msgs := []pgproto3.FrontendMessage{bind("", mark), execute, syncMsg}
+				want := "2 D:" + mark + " C:SELECT_1 Z:I"
+				for i := range 4 {
+					m := fmt.Sprint(mark, "-", i)
+					msgs = append(msgs, parse("", "select $1::text"), bind("", m), execute, syncMsg)
+					want += " 1 2 D:" + m + " C:SELECT_1 Z:I"
+				}
+				x.send(msgs...)
+				if s, err := x.tryReady(5); err != nil || s != want {
+					t.Errorf("got  %s, %v\nwant %s", s, err, want)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestPooling02(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x, y := w.wire(t), w.wire(t)
+	for range 50 {
+		x.want("1 2 D:1 C:SELECT_1 Z:I 1 2 D:2 C:SELECT_1 Z:I 1 2 D:3 C:SELECT_1 Z:I",
+			parse("", "select 1"), bind(""), execute, syncMsg, parse("", "select 2"), bind(""), execute, syncMsg,
+			parse("", "select 3"), bind(""), execute, syncMsg)
+		y.want("T D:4 C:SELECT_1 Z:I", q("select 4"))
+	}
+	if s := w.db.Stats(); s.Live != 1 || s.Idle > 1 {
+		t.Errorf("pool: %+v", s)
+	}
+}
+
+func TestPooling03(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(2))
+	stop := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 20 {
+		y := w.wire(t)
+		wg.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				y.send(q("select 1"))
+				if s, err := y.tryReady(1); err != nil || s != "T D:1 C:SELECT_1 Z:I" {
+					t.Errorf("%s, %v", s, err)
+					return
+				}
+			}
+		})
+	}
+	x, other := w.wire(t), w.wire(t)
+	for range 20 {
+		x.want("1 t T", parse("", "select pg_backend_pid() where $1::int = 1"), describe(""), flush)
+		for range 5 { // meanwhile the others go on
+			other.want("T D:1 C:SELECT_1 Z:I", q("select 1"))
+		}
+		x.want("2", bind("", "1"), flush)
+		x.send(execute, flush)
+		pid := x.read(2)
+		x.send(bind("", "1"), execute, syncMsg)
+		if again := x.ready(1); again != "2 "+pid+" Z:I" {
+			t.Fatalf("backend changed: %s, %s", pid, again)
+		}
+	}
+	close(stop)
+	wg.Wait()
+}
+
+func TestPooling04(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x := w.wire(t)
+	x.want("1 2 D:1 D:2 s", parse("", "select generate_series(1, 10)"), bindTo("p", ""), rows("p", 2), flush)
+	for i := 3; i < 11; i += 2 {
+		x.want(fmt.Sprintf("D:%d D:%d s", i, i+1), rows("p", 2), flush)
+	}
+	x.want("C:SELECT_0 Z:I", rows("p", 2), syncMsg)
+	x.want("E:34000 Z:I", rows("p", 2), syncMsg)
+}
+
+func TestPooling05(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x := w.wire(t)
+	for range 20 {
+		x.send(parse("", "select $1::int"), bind("", "x"), execute, q("select 1"))
+		x.got("1 E:22P02")
+		x.want("Z:I", syncMsg)
+		x.want("1 2 E:22012 Z:I", parse("", "select 1/(random()*0)::int"), bind(""), execute, q("select 1"), parse("", "select 1"), syncMsg)
+		x.want("T D:1 C:SELECT_1 Z:I", q("select 1"))
+	}
+}
+
+func TestPooling06(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(2))
+	x, holder := w.wire(t), w.wire(t)
+	x.want("1 Z:I", parse("s", "select $1::int"), syncMsg)
+	group := func(arg string) []pgproto3.FrontendMessage {
+		return []pgproto3.FrontendMessage{bind("s", arg), execute, syncMsg}
+	}
+	ok := func(v string) string { return "2 D:" + v + " C:SELECT_1 Z:I" }
+	x.want("E:22P02 Z:I "+ok("2")+" "+ok("3"), append(append(group("x"), group("2")...), group("3")...)...)
+	// The same on an origin connection that has to be told the statement first,
+	// where the error comes before or behind that.
+	for _, first := range []pgproto3.FrontendMessage{parse("", "bad"), bind("none"), rows("none", 0)} {
+		holder.want("C:BEGIN Z:T", q("begin"))
+		msgs := append([]pgproto3.FrontendMessage{first}, group("1")...)
+		msgs = append(append(msgs, group("2")...), group("3")...)
+		x.send(msgs...)
+		s := x.ready(3)
+		if _, rest, _ := strings.Cut(s, "Z:I "); !strings.HasPrefix(s, "E:") || rest != ok("2")+" "+ok("3") {
+			t.Fatalf("%T: %s", first, s)
+		}
+		holder.want("C:ROLLBACK Z:I", q("rollback"))
+		x.want("3 Z:I", closeStatement("s"), syncMsg)
+		x.want("1 Z:I", parse("s", fmt.Sprintf("select $1::int /* %T */", first)), syncMsg)
+	}
+}
+
+func TestPooling07(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x, y := w.wire(t), w.wire(t)
+	y.want("1 Z:I", parse("s", "select 7"), syncMsg) // now known to the backend
+	x.want("E:42601 Z:I", parse("", "bad"), parse("s", "select 7"), syncMsg)
+	x.want("E:26000 Z:I", bind("s"), syncMsg)
+	x.want("1 2 D:7 C:SELECT_1 Z:I", parse("s", "select 7"), bind("s"), execute, syncMsg)
+	// A Parse that fails itself frees the name as well, in a pipeline too.
+	x.want("E:42601 Z:I 1 2 D:8 C:SELECT_1 Z:I", parse("u", "bad"), syncMsg, parse("u", "select 8"), bind("u"), execute, syncMsg)
+	x.want("2 D:8 C:SELECT_1 Z:I", bind("u"), execute, syncMsg)
+}
+
+func TestPooling08(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x := w.wire(t)
+	x.want("1 Z:I", parse("s", "select 1"), syncMsg)
+	x.want("E:42P05 Z:I", parse("s", "select 2"), bind("s"), execute, syncMsg)
+	x.want("2 D:1 C:SELECT_1 Z:I", bind("s"), execute, syncMsg)
+	x.want("C:BEGIN Z:T", q("begin"))
+	x.want("E:42P05 Z:E", parse("s", "select 2"), syncMsg)
+	x.want("C:ROLLBACK Z:I", q("rollback"))
+	x.want("1 Z:I E:42P05 Z:I", parse("n", "select 1"), syncMsg, parse("n", "select 1"), syncMsg)
+}
+
+func TestPooling09(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x := w.wire(t)
+	x.want("E:26000 Z:I", bind("none"), execute, syncMsg)
+	x.want("E:26000 Z:I", describe("none"), syncMsg)
+	x.want("3 Z:I", closeStatement("none"), syncMsg)
+	x.send(bind("none"), syncMsg)
+	for {
+		m, err := x.next()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e, ok := m.(*pgproto3.ErrorResponse); ok && e.Message != `prepared statement "none" does not exist` {
+			t.Errorf("message: %s", e.Message)
+		}
+		if _, ok := m.(*pgproto3.ReadyForQuery); ok {
+			break
+		}
+	}
+	x.want("T D:1 C:SELECT_1 Z:I", q("select 1"))
+}
+
+func TestPooling10(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(3))
+	const clients, statements = 20, 300
+	var wg sync.WaitGroup
+	for c := range clients {
+		x := w.wire(t)
+		wg.Go(func() {
+			var msgs []pgproto3.FrontendMessage
+			for i := range statements {
+				msgs = append(msgs, parse(fmt.Sprint("s", i), fmt.Sprintf("select %d + $1::int", i)))
+			}
+			x.send(append(msgs, syncMsg)...)
+			if s, err := x.tryReady(1); err != nil || s != strings.Repeat("1 ", statements)+"Z:I" {
+				t.Errorf("%v, %.100s", err, s)
+				return
+			}
+			for round := range 3 {
+				msgs = msgs[:0]
+				want := ""
+				for i := range statements {
+					n := (i*7 + c*13 + round) % statements
+					msgs = append(msgs, bind(fmt.Sprint("s", n), fmt.Sprint(c)), execute)
+					want += fmt.Sprintf("2 D:%d C:SELECT_1 ", n+c)
+					if i%50 == 49 {
+						msgs = append(msgs, syncMsg)
+						want += "Z:I "
+					}
+				}
+				x.send(msgs...)
+				if s, err := x.tryReady(statements / 50); err != nil || s+" " != want {
+					t.Errorf("%v, %.300s", err, s)
+					return
+				}
+			}
+			x.send(q("select count(*) <= 200 from pg_prepared_statements"))
+			if s, err := x.tryReady(1); err != nil || s != "T D:t C:SELECT_1 Z:I" {
+				t.Errorf("statements on the backend: %s, %v", s, err)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+func TestPooling11(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x := w.wire(t)
+	var msgs []pgproto3.FrontendMessage
+	for i := range 200 {
+		msgs = append(msgs, parse(fmt.Sprint("s", i), fmt.Sprintf("select %d", i)))
+	}
+	x.send(append(msgs, syncMsg)...)
+	x.ready(1)
+	// All 200 places are taken: each Parse closes the one bound just before.
+	msgs = msgs[:0]
+	want := ""
+	for i := range 200 {
+		msgs = append(msgs, parse(fmt.Sprint("a", i), fmt.Sprintf("select 1000 + %d", i)), bindTo(fmt.Sprint("p", i), fmt.Sprint("a", i)))
+		want += "1 2 "
+	}
+	for i := range 200 {
+		msgs = append(msgs, parse(fmt.Sprint("c", i), fmt.Sprintf("select 2000 + %d", i)))
+		want += "1 "
+	}
+	for i := range 200 {
+		msgs = append(msgs, rows(fmt.Sprint("p", i), 0))
+		want += fmt.Sprintf("D:%d C:SELECT_1 ", 1000+i)
+	}
+	x.want(want+"Z:I", append(msgs, syncMsg)...)
+	// A Close that an error skipped leaves the statement where it was.
+	x.want("E:42601 Z:I", parse("", "bad"), parse("z", "select 3"), syncMsg)
+	msgs, want = msgs[:0], ""
+	for i := range 200 {
+		msgs = append(msgs, bind(fmt.Sprint("c", i)), execute, syncMsg)
+		want += fmt.Sprintf("2 D:%d C:SELECT_1 Z:I ", 2000+i)
+	}
+	x.want(strings.TrimSpace(want), msgs...)
+	if n := x.value("select count(*) from pg_prepared_statements"); n != "200" {
+		t.Errorf("%s statements on the backend", n)
+	}
+}
+
+func TestPooling12(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	y := w.wire(t)
+	for i := range 10 {
+		x := w.wire(t)
+		sql := fmt.Sprintf("select %d", i)
+		x.send(parse("s", sql))
+		if i%2 == 0 {
+			x.send(flush)
+			x.got("1")
+		}
+		x.reset()
+		y.want(fmt.Sprintf("1 2 D:%d C:SELECT_1 Z:I", i), parse(fmt.Sprint("s", i), sql), bind(fmt.Sprint("s", i)), execute, syncMsg)
+	}
+}
+
+func TestPooling13(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x, y := w.wire(t), w.wire(t)
+	x.want("C:CREATE_TABLE Z:I", q("create table p13 (a int)"))
+	for _, c := range []*wire{x, y} {
+		c.want("1 Z:I", parse("s", "select * from p13"), syncMsg)
+		c.want("2 C:SELECT_0 Z:I", bind("s"), execute, syncMsg)
+	}
+	x.want("C:ALTER_TABLE Z:I", q("alter table p13 add b int default 5"))
+	for i, c := range []*wire{x, y} {
+		c.send(bind("s"), execute, syncMsg)
+		m, err := c.next()
+		e, ok := m.(*pgproto3.ErrorResponse)
+		if err != nil || !ok || e.Code != "0A000" || e.Routine != "RevalidateCachedQuery" {
+			t.Fatalf("client %d: %v, %v", i, m, err)
+		}
+		c.got("Z:I")
+		c.want("3 Z:I", closeStatement("s"), syncMsg)
+		c.send(parse("s2", "select * from p13"), describe("s2"), syncMsg)
+		if got := c.ready(1); got != "1 t T Z:I" {
+			t.Fatalf("re-Parse: %s", got)
+		}
+		c.want("2 C:SELECT_0 Z:I", bind("s2"), execute, syncMsg)
+	}
+	x.want("C:DROP_TABLE Z:I", q("drop table p13"))
+}
+
+// lib/pq without binary_parameters prepares the unnamed statement in one group and
+// binds it in the next.
+func TestPooling14(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	setup := w.wire(t)
+	setup.want("C:CREATE_SEQUENCE Z:I", q("create sequence p14"))
+	var wg sync.WaitGroup
+	for c := range 50 {
+		x := w.wire(t)
+		wg.Go(func() {
+			for i := range 10 {
+				mark := fmt.Sprintf("%d-%d", c, i)
+				sql := "select $1::text"
+				if i%3 == 0 { // resets the backend between the groups
+					sql = "select $1::text where nextval('p14') > 0"
+				}
+				x.send(parse("", sql), describe(""), syncMsg)
+				if s, err := x.tryReady(1); err != nil || s != "1 t T Z:I" {
+					t.Errorf("%s, %v", s, err)
+					return
+				}
+				x.send(bind("", mark), execute, syncMsg)
+				if s, err := x.tryReady(1); err != nil || s != "2 D:"+mark+" C:SELECT_1 Z:I" {
+					t.Errorf("%s, %v", s, err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	// In a pipeline, where the Parse of the group before fails.
+	x := w.wire(t)
+	x.want("E:42601 Z:I 1 Z:I", parse("", "bad"), bind(""), syncMsg, parse("", "select 'kept'"), syncMsg)
+	x.want("2 D:kept C:SELECT_1 Z:I", bind(""), execute, syncMsg)
+	setup.want("C:DROP_SEQUENCE Z:I", q("drop sequence p14"))
+}
+
+func TestPooling15(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x := w.wire(t)
+	x.want("1 Z:I", parse("", "select 1"), syncMsg)
+	x.want("T D:2 C:SELECT_1 Z:I", q("select 2"))
+	x.want("E:26000 Z:I", bind(""), execute, syncMsg)
+	x.want("1 Z:I 3 Z:I E:26000 Z:I", parse("", "select 1"), syncMsg, closeStatement(""), syncMsg, bind(""), syncMsg)
+}
+
+func TestPooling16(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	a, b := w.wire(t), w.wire(t)
+	b.want("1 Z:I", parse("s", "select 'b'"), syncMsg)
+	for _, command := range []string{"DEALLOCATE ALL", "discard all", "DEALLOCATE PREPARE ALL;"} {
+		a.want("1 Z:I", parse("s", "select 'a'"), syncMsg)
+		tag := "C:DEALLOCATE_ALL"
+		if strings.HasPrefix(command, "disc") {
+			tag = "C:DISCARD_ALL"
+		}
+		a.want(tag+" Z:I", q(command))
+		a.want("E:26000 Z:I", bind("s"), syncMsg)
+		b.want("2 D:b C:SELECT_1 Z:I", bind("s"), execute, syncMsg)
+		// Behind another query in the same packet, and before one as Npgsql has it.
+		a.want("1 Z:I", parse("s", "select 'a'"), syncMsg)
+		a.want("T D:1 C:SELECT_1 Z:I "+tag+" Z:I 1 2 D:c C:SELECT_1 Z:I",
+			q("select 1"), q(command), parse("s", "select 'c'"), bind("s"), execute, syncMsg)
+		a.want(tag+" Z:I", q(command))
+		b.want("2 D:b C:SELECT_1 Z:I", bind("s"), execute, syncMsg)
+	}
+	// Prisma's way.
+	a.want("C:BEGIN Z:T C:DEALLOCATE_ALL Z:T T D:1 C:SELECT_1 Z:T C:COMMIT Z:I", q("begin"), q("DEALLOCATE ALL"), q("select 1"), q("commit"))
+	b.want("2 D:b C:SELECT_1 Z:I", bind("s"), execute, syncMsg)
+}
+
+func TestPooling17(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x := w.wire(t)
+	for _, name := range []string{"pdo_stmt_00000001", `"Quoted""name"`} {
+		wireName := strings.ReplaceAll(strings.Trim(name, `"`), `""`, `"`)
+		x.want("1 Z:I", parse(wireName, "select 1"), syncMsg)
+		x.want("C:DEALLOCATE Z:I", q("DEALLOCATE "+name))
+		x.want("E:26000 Z:I", bind(wireName), syncMsg)
+		x.want("1 Z:I", parse(wireName, "select 1"), syncMsg)
+		x.want("C:BEGIN Z:T C:DEALLOCATE Z:T C:COMMIT Z:I", q("begin"), q("deallocate prepare "+name), q("commit"))
+		x.want("E:26000 Z:I", q("deallocate "+name))
+	}
+	x.want("1 Z:I", parse("s", "select 1"), syncMsg)
+	x.want("C:BEGIN Z:T E:42601 Z:E E:25P02 Z:E C:ROLLBACK Z:I", q("begin"), q("bad"), q("deallocate s"), q("rollback"))
+	x.want("2 D:1 C:SELECT_1 Z:I", bind("s"), execute, syncMsg)
+}
+
+func TestPooling18(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x := w.wire(t)
+	x.want("1 Z:I", parse("s", "select 1"), syncMsg)
+	x.want("C:BEGIN Z:T E:25001 Z:E C:ROLLBACK Z:I", q("begin"), q("discard all"), q("rollback"))
+	x.want("2 D:1 C:SELECT_1 Z:I", bind("s"), execute, syncMsg)
+}
+
+func TestPooling19(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x, y := w.wire(t), w.wire(t)
+	y.want("1 Z:I 1 Z:I", parse("s", "select 19"), syncMsg, parse("r", "rollback"), syncMsg)
+	x.want("C:BEGIN Z:T", q("begin"))
+	x.want("E:42703 Z:E", q("select nope"))
+	x.want("E:25P02 Z:E", parse("s", "select 19"), syncMsg)
+	x.want("1 2 C:ROLLBACK Z:I", parse("r", "rollback"), bind("r"), execute, syncMsg)
+	x.want("1 2 D:19 C:SELECT_1 Z:I", parse("s", "select 19"), bind("s"), execute, syncMsg)
+	// All in one packet: nobody knows yet that the transaction will have failed.
+	x.want("C:BEGIN Z:T E:42703 Z:E E:25P02 Z:E C:ROLLBACK Z:I 1 2 D:19 C:SELECT_1 Z:I",
+		q("begin"), q("select nope"), parse("t", "select 19"), syncMsg, q("rollback"), parse("t", "select 19"), bind("t"), execute, syncMsg)
+	x.want("C:BEGIN Z:T E:42703 Z:E E:25P02", q("begin"), q("select nope"), parse("u", "select 19"), flush)
+	x.want("Z:E C:ROLLBACK Z:I", syncMsg, q("rollback"))
+	y.want("2 D:19 C:SELECT_1 Z:I", bind("s"), execute, syncMsg)
+}
+
+func TestPooling20(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x := w.wire(t)
+	x.want("1 2 D:1 C:SELECT_1 3 2 D:1 C:SELECT_1 Z:I", parse("s", "select 1"), bindTo("s", "s"), rows("s", 0), closePortal("s"),
+		bindTo("s", "s"), rows("s", 0), syncMsg)
+	x.want("2 D:1 C:SELECT_1 Z:I", bind("s"), execute, syncMsg)
+	x.want("C:BEGIN Z:T 2 3 T D:1 C:SELECT_1 Z:T E:26000 Z:E", q("begin"), bindTo("s", "s"), closeStatement("s"), describePortal("s"),
+		rows("s", 0), syncMsg, bind("s"), syncMsg)
+	x.want("C:ROLLBACK Z:I", q("rollback"))
+}
+
+// Two clients, one name, two texts; and one text, two names.
+func TestStatementNames(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	a, b := w.wire(t), w.wire(t)
+	a.want("1 1 Z:I", parse("s0", "select 'a'"), parse("s1", "select 'b'"), syncMsg)
+	b.want("1 1 Z:I", parse("s0", "select 'b'"), parse("s1", "select 'a'"), syncMsg)
+	for range 10 {
+		a.send(bind("s0"), execute, bind("s1"), execute, syncMsg)
+		b.send(bind("s0"), execute, bind("s1"), execute, syncMsg)
+		a.got("2 D:a C:SELECT_1 2 D:b C:SELECT_1 Z:I")
+		b.got("2 D:b C:SELECT_1 2 D:a C:SELECT_1 Z:I")
+	}
+	a.want("3 Z:I", closeStatement("s0"), syncMsg)
+	b.want("2 D:b C:SELECT_1 2 D:a C:SELECT_1 Z:I", bind("s0"), execute, bind("s1"), execute, syncMsg)
+	if n := b.value("select count(*) from pg_prepared_statements"); n != "2" {
+		t.Errorf("%s statements on the backend, want 2", n)
+	}
+}
+
+// A statement too many is refused, and the connection goes on.
+func TestStatementLimit(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x := w.wire(t)
+	for i := range 5 {
+		var msgs []pgproto3.FrontendMessage
+		for j := range 1000 {
+			msgs = append(msgs, parse(fmt.Sprintf("s%d-%d", i, j), "select 1"))
+		}
+		x.send(append(msgs, syncMsg)...)
+		x.ready(1)
+	}
+	x.want("E:54000 Z:I", parse("more", "select 1"), syncMsg)
+	x.want("3 1 Z:I", closeStatement("s0-0"), parse("more", "select 1"), syncMsg)
+}
