@@ -276,7 +276,7 @@ func TestTunnel30Rotation(t *testing.T) {
 
 func BenchmarkDecide(b *testing.B) {
 	p := Policy{ID: "p", Name: "p", Decision: NonIdentity}
-	for range 10 {
+	for range MaxRules - 1 {
 		p.Include = append(p.Include, Rule{Selector: SelectIP, Value: "192.0.2.0/24"})
 	}
 	p.Include = append(p.Include, Rule{Selector: SelectServiceToken, Value: "tok-a"})

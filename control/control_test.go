@@ -156,6 +156,35 @@ func serve(t *testing.T, c *Control, ca []byte, hosts ...string) {
 	}
 }
 
+func TestDerivedKeyLasts(t *testing.T) {
+	dir := t.TempDir()
+	key := func(c *Control, purpose string) [32]byte {
+		t.Helper()
+		k, err := c.DerivedKey(purpose)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return k
+	}
+	c, err := Open(t.Context(), Config{DataDir: dir, Logger: quiet()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, other := key(c, "reset a"), key(c, "reset b")
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if first == other || first == ([32]byte{}) {
+		t.Error("two purposes have one key")
+	}
+	if key(open(t, dir), "reset a") != first {
+		t.Error("the next start derives another key")
+	}
+	if key(open(t, t.TempDir()), "reset a") == first {
+		t.Error("another installation derives the same key")
+	}
+}
+
 func TestServerCertificateIsRenewed(t *testing.T) {
 	c := open(t, t.TempDir())
 	now := time.Now()
