@@ -42,6 +42,8 @@ type Conn struct {
 	buf  *[BufferSize]byte // nil while idle
 	r, w int
 
+	resting chan error // the result of the watch that Rest started
+
 	head  [HeaderSize]byte
 	readN int
 	readE error
@@ -185,15 +187,27 @@ func (c *Conn) fillHead() error {
 	return nil
 }
 
-// quietWait is how long Quiet looks at a connection that is no socket. A stream
-// has no way to say what it holds, so this is a read with a deadline: long
-// enough for a reader that finds its bytes at once, short next to any network.
-const quietWait = 20 * time.Microsecond
+// Rest says that nothing will be read for a while: until Quiet is asked, which
+// must come before the next Fill. A plain socket needs nothing for that; of a
+// stream it is watched whether something comes to be read, because there is no
+// other way to find out without waiting.
+func (c *Conn) Rest() {
+	if c.socket() != nil {
+		return
+	}
+	if s, ok := below(c.Conn).(interface{ WaitRead() error }); ok {
+		c.resting = make(chan error, 1)
+		go waitRead(s, c.resting)
+	}
+}
+
+func waitRead(s interface{ WaitRead() error }, result chan<- error) { result <- s.WaitRead() }
 
 // Quiet reports whether the connection is alive with nothing to read, which is
 // what a pooled origin connection must be before it is used again: end of file,
-// an error and a message that nobody waited for (a FATAL, say) all say no.
-// It blocks for quietWait at most.
+// an error and a message that nobody waited for (a FATAL, say) all say no. It
+// does not wait for the peer. What is neither a socket nor a stream that Rest was
+// called for is taken to be quiet.
 func (c *Conn) Quiet() bool {
 	if c.w > c.r {
 		return false
@@ -207,13 +221,18 @@ func (c *Conn) Quiet() bool {
 		})
 		return err == nil && quiet
 	}
-	if err := c.SetReadDeadline(time.Now().Add(quietWait)); err != nil {
+	if c.resting == nil {
+		return true
+	}
+	// A deadline in the past wakes the watch at once. A short one in the future
+	// would cost a millisecond: the runtime's timers are no finer when idle.
+	if err := c.SetReadDeadline(time.Unix(1, 0)); err != nil {
 		return false
 	}
-	var one [1]byte
-	n, err := c.Conn.Read(one[:])
+	err := <-c.resting
+	c.resting = nil
 	var ne net.Error
-	quiet := n == 0 && errors.As(err, &ne) && ne.Timeout()
+	quiet := errors.As(err, &ne) && ne.Timeout()
 	return c.SetReadDeadline(time.Time{}) == nil && quiet
 }
 
@@ -239,12 +258,18 @@ func (c *Conn) socket() syscall.RawConn {
 	if c.raw != nil {
 		return c.raw
 	}
-	if t, ok := c.Conn.(interface{ NetConn() net.Conn }); ok {
-		if sc, ok := t.NetConn().(syscall.Conn); ok {
-			if raw, err := sc.SyscallConn(); err == nil {
-				return raw
-			}
+	if sc, ok := below(c.Conn).(syscall.Conn); ok {
+		if raw, err := sc.SyscallConn(); err == nil {
+			return raw
 		}
 	}
 	return nil
+}
+
+// below is what a TLS connection runs over, and any other connection itself.
+func below(nc net.Conn) net.Conn {
+	if t, ok := nc.(interface{ NetConn() net.Conn }); ok {
+		return t.NetConn()
+	}
+	return nc
 }

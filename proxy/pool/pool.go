@@ -10,6 +10,8 @@ import (
 // Conn is a pooled origin connection.
 type Conn interface {
 	comparable
+	// Rest is called when the connection goes on the idle stack.
+	Rest()
 	// Quiet reports whether the connection can be lent again. It is asked
 	// before a connection leaves the idle stack and must not block on the network.
 	Quiet() bool
@@ -205,6 +207,7 @@ func (p *Pool[C]) Put(c C) {
 		return
 	}
 	e.since = now
+	c.Rest()
 	p.idle = append(p.idle, *e)
 }
 

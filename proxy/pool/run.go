@@ -100,6 +100,7 @@ func (p *Pool[C]) dialed(c C, err error, gen uint64) bool {
 		p.waiters.remove(w)
 		w.ready <- result[C]{c: c}
 	default:
+		c.Rest()
 		p.idle = append(p.idle, e)
 	}
 	p.poke()

@@ -111,6 +111,9 @@ func takeOver(h *pgconn.HijackedConn) error {
 	return h.Conn.SetReadDeadline(time.Time{})
 }
 
+// Rest implements pool.Conn.
+func (o *origin) Rest() { o.Conn.Rest() }
+
 // Quiet implements pool.Conn.
 func (o *origin) Quiet() bool { return o.Conn.Quiet() }
 
