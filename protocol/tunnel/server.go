@@ -233,11 +233,21 @@ func (s *Server) welcomeQUIC(ctx context.Context, link *quicLink, peer Peer) (*q
 	}
 	stop := context.AfterFunc(ctx, func() { _ = control.SetDeadline(past) })
 	defer stop()
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	strange, welcomed := context.WithCancel(ctx)
+	defer welcomed()
+	watch.Go(func() { refuseStreams(strange, link.conn) })
 	hello, err := hearHello(control)
 	if err != nil {
 		return nil, nil, err
 	}
 	welcome, refusal := s.authenticate(ctx, peer, hello)
+	if refusal == nil {
+		// What the peer opens from the Welcome on is the session's.
+		welcomed()
+		watch.Wait()
+	}
 	if err := answerHello(control, welcome, refusal); err != nil {
 		return nil, nil, err
 	}
@@ -256,6 +266,15 @@ func (s *Server) welcomeQUIC(ctx context.Context, link *quicLink, peer Peer) (*q
 	sess := s.session(peer, hello, welcome)
 	sess.link = link
 	return control, sess, nil
+}
+
+// refuseStreams closes a connection that opens another stream than the control stream, until ctx ends. A frame for the highest
+// stream opens all below it, and quic-go holds 1.6 KiB for each: one packet of a stranger would cost 6.6 MiB for as long as a
+// handshake may take.
+func refuseStreams(ctx context.Context, conn *quic.Conn) {
+	if _, err := conn.AcceptStream(ctx); err == nil {
+		_ = conn.CloseWithError(quic.ApplicationErrorCode(stream.CodeProtocol), "a stream was opened before the welcome")
+	}
 }
 
 // capUnauthenticated closes a connection that sends more than a handshake takes. QUIC's windows are the same before and after

@@ -146,6 +146,53 @@ func TestTunnel27Flood(t *testing.T) {
 	}
 }
 
+// TestTunnel27StreamsBeforeTheWelcome opens more than the control stream, behind a Hello that is being checked and without one.
+// With five seconds of patience the relay must not wait for its end: each stream costs memory.
+func TestTunnel27StreamsBeforeTheWelcome(t *testing.T) {
+	hello, err := encode(&tunnelpb.Frame{Kind: &tunnelpb.Frame_Hello{Hello: &tunnelpb.Hello{TunnelId: "t"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := startRelay(t, func(s *Server) {
+		s.Authenticate = func(ctx context.Context, _ Peer, _ *tunnelpb.Hello) (*tunnelpb.Welcome, error) {
+			<-ctx.Done() // a check that is slow
+			return nil, ctx.Err()
+		}
+	})
+	for name, say := range map[string][]byte{"without a hello": {0xff}, "behind a hello": hello} {
+		t.Run(name, func(t *testing.T) {
+			conn := r.rawQUIC(t)
+			control, err := conn.OpenStreamSync(testContext(t))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := control.Write(say); err != nil {
+				t.Fatal(err)
+			}
+			var last *quic.Stream
+			for {
+				st, err := conn.OpenStream()
+				if err != nil {
+					break // the limit: the last one opens all below it
+				}
+				last = st
+			}
+			start := time.Now()
+			if _, err := last.Write([]byte{0}); err != nil {
+				t.Fatal(err)
+			}
+			<-conn.Context().Done()
+			var app *quic.ApplicationError
+			if err := context.Cause(conn.Context()); !errors.As(err, &app) || stream.Code(app.ErrorCode) != stream.CodeProtocol {
+				t.Errorf("ended by %v, want the relay's close for breaking the protocol", err)
+			}
+			if took := time.Since(start); took > 3*time.Second {
+				t.Errorf("the stranger stayed for %v", took)
+			}
+		})
+	}
+}
+
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
