@@ -16,7 +16,7 @@ func (w *world) expiredToken(ctx context.Context, t *testing.T, name string) acc
 	t.Helper()
 	made, err := w.sluice.Token(ctx, name)
 	must(t, err)
-	node, err := control.Open(ctx, control.Config{StoreURL: w.store, KeysetFile: w.sluice.KeysetFile(), Logger: slog.New(slog.DiscardHandler)})
+	node, err := control.Open(ctx, control.Config{DataDir: w.stage.Path("data-test"), StoreURL: w.store, KeysetFile: w.sluice.KeysetFile(), Logger: slog.New(slog.DiscardHandler)})
 	must(t, err)
 	defer node.Close()
 	_, err = node.UpdateServiceToken(ctx, control.DefaultAccountID, made.ID, func(token *access.ServiceToken) error {

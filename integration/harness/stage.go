@@ -106,17 +106,20 @@ func (s *Stage) Logs() string {
 // their namespaces hold ends with them.
 func (s *Stage) Detach() { s.detached = true }
 
-// Close ends the stage's processes, the last started first, and removes its directory.
+// Close ends the stage's processes, all at once since some drain until others are gone, and
+// removes its directory.
 func (s *Stage) Close() error {
 	s.mu.Lock()
 	processes, namespaces, closers := s.processes, s.namespaces, s.closers
 	s.processes, s.namespaces, s.closers = nil, nil, nil
 	s.mu.Unlock()
 	var errs []error
-	for i := len(processes) - 1; i >= 0; i-- {
-		if err := processes[i].Stop(stopGrace); err != nil {
-			errs = append(errs, err)
-		}
+	stopped := make(chan error, len(processes))
+	for _, p := range processes {
+		go func() { stopped <- p.Stop(stopGrace) }()
+	}
+	for range processes {
+		errs = append(errs, <-stopped)
 	}
 	for _, ns := range namespaces {
 		ns.thread.end()
