@@ -63,6 +63,7 @@ type client struct {
 
 	statements map[string]*named // by the driver's names
 	namedBytes int               // of their bodies
+	closed     map[string]uint64 // names whose Close is not answered, with its group
 	unnamed    []byte            // body of the unnamed one
 	unnamedOK  bool
 	unnamedGen uint64

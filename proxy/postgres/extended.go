@@ -88,11 +88,17 @@ func (c *client) setUnnamed(body []byte) {
 	c.unnamedSes = query.Scan(text)
 }
 
-// unsure reports whether a name is taken by a Parse of another group that is not
-// answered yet: whether it may be used again is the origin's to say.
+// unsure reports whether a name was parsed or closed in another group that is not
+// answered yet: whether it exists is the origin's to say.
 func (c *client) unsure(name []byte) bool {
-	n := c.statements[string(name)]
-	return n != nil && !n.sure && n.group != c.group && c.unanswered()
+	if !c.unanswered() {
+		return false
+	}
+	if n := c.statements[string(name)]; n != nil {
+		return !n.sure && n.group != c.group
+	}
+	group, closed := c.closed[string(name)]
+	return closed && group != c.group
 }
 
 // putParse sends a Parse to the origin.
@@ -140,7 +146,7 @@ func (c *client) parseNamed(name string, body []byte) {
 // it skip that.
 func (c *client) onOrigin(st *statement) bool {
 	p := c.origin.prepared.get(st)
-	return p != nil && (p.ready || p.group == c.group)
+	return p != nil && (p.pending == 0 || p.parsed && p.group == c.group)
 }
 
 // prepare sends the Parse of a statement. A Close goes before it where there are
@@ -154,7 +160,7 @@ func (c *client) prepare(st *statement, e entry) {
 	for old := set.surplus(); old != nil; old = set.surplus() {
 		c.closeOnOrigin(old)
 	}
-	e.on = set.add(st, c.group)
+	e.on = set.parse(st, c.group)
 	c.ledger.push(e)
 	c.putParse([]byte(st.name), []byte(st.body))
 }
@@ -164,7 +170,7 @@ func (c *client) closeOnOrigin(old *prepared) {
 	b := c.requests.buffer()
 	*b = pgwire.AppendHeader(*b, pgwire.MsgClose, len(old.name)+2)
 	*b = append(append(append(*b, 'S'), old.name...), 0)
-	c.origin.prepared.remove(old)
+	c.origin.prepared.close(old)
 	c.ledger.push(entry{kind: pgwire.MsgClose, flags: own, on: old})
 }
 
@@ -191,6 +197,9 @@ func (c *client) takeBind(full int, b []byte) (taken, error) {
 			return taken{}, malformed("Bind")
 		}
 		return taken{more: true}, nil
+	}
+	if c.unsure(name) {
+		return taken{wait: true}, nil
 	}
 	if t, ok, err := c.ready(pgwire.MsgBind, full, len(b)); !ok {
 		return t, err
@@ -266,10 +275,10 @@ func (c *client) takeNamed(typ byte, full int, b []byte) (taken, error) {
 		return taken{}, malformed(string(typ))
 	}
 	ofStatement := body[0] == 'S'
+	if ofStatement && c.unsure(name) {
+		return taken{wait: true}, nil
+	}
 	if typ == pgwire.MsgClose && ofStatement {
-		if c.unsure(name) {
-			return taken{wait: true}, nil
-		}
 		c.closeStatement(name, full)
 		return taken{}, nil
 	}
@@ -312,6 +321,12 @@ func (c *client) closeStatement(name []byte, full int) {
 	c.requests.cut(full)
 	if c.origin != nil {
 		c.ledger.push(e)
+		if e.named != nil {
+			if c.closed == nil {
+				c.closed = make(map[string]uint64)
+			}
+			c.closed[e.name] = c.group
+		}
 		return
 	}
 	if e.named != nil {

@@ -92,6 +92,7 @@ func (c *client) settle() {
 			*b = pgwire.AppendMessage(*b, pgwire.MsgParseComplete)
 		case pgwire.MsgClose:
 			if e.named != nil {
+				delete(c.closed, e.name)
 				c.release(e.named)
 			}
 			*b = pgwire.AppendMessage(*b, pgwire.MsgCloseComplete)
@@ -125,7 +126,7 @@ func (c *client) check(typ byte, body []byte) (keep bool, err error) {
 	case pgwire.MsgParseComplete:
 		answers, pops = "P", true
 		if head.on != nil {
-			head.on.ready = true
+			c.origin.prepared.answered(head.on, true)
 		}
 		if head.named != nil {
 			head.named.sure = true
@@ -134,6 +135,9 @@ func (c *client) check(typ byte, body []byte) (keep bool, err error) {
 		answers, pops = "B", true
 	case pgwire.MsgCloseComplete:
 		answers, pops = "C", true
+		if head.on != nil {
+			c.origin.prepared.answered(head.on, false)
+		}
 	case pgwire.MsgParameterDescription:
 		answers = "D"
 	case pgwire.MsgRowDescription:
@@ -249,8 +253,8 @@ func (c *client) checkError(body []byte) (keep bool, err error) {
 		c.db.statements.retire(head.stmt) // so that the driver's next Parse is a real one
 	}
 	failed := c.ledger.pop()
-	if failed.err == nil && failed.stmt != nil && f.Code == pgwire.CodeUnknownStatement {
-		c.left.session = query.Spoilt // a function deallocated what is the proxy's
+	if failed.err == nil && failed.stmt != nil && (f.Code == pgwire.CodeUnknownStatement || f.Code == pgwire.CodeDuplicateStatement) {
+		c.left.session = query.Spoilt // SQL has prepared or deallocated under the proxy's names
 	}
 	c.skipToSync()
 	c.undo(failed)
@@ -290,15 +294,16 @@ func (c *client) undo(e entry) {
 		}
 	case e.kind == pgwire.MsgParse:
 		if e.on != nil {
-			c.origin.prepared.remove(e.on)
+			c.origin.prepared.skipped(e.on)
 		}
 		if e.named != nil && c.statements[e.name] == e.named {
 			delete(c.statements, e.name)
 			c.release(e.named)
 		}
 	case e.kind == pgwire.MsgClose && e.on != nil:
-		c.origin.prepared.restore(e.on)
+		c.origin.prepared.skipped(e.on)
 	case e.kind == pgwire.MsgClose && e.named != nil:
+		delete(c.closed, e.name)
 		if c.statements[e.name] == nil {
 			if c.statements == nil {
 				c.statements = make(map[string]*named)

@@ -138,17 +138,20 @@ func (r *registry) unlist(s *statement) {
 // max_prepared_statements.
 const maxPrepared = 200
 
-// A prepared is one Parse of a statement on one origin connection.
+// A prepared is a statement on one origin connection.
 type prepared struct {
-	id    uint64 // of the statement
-	name  string
-	group uint64        // the client's group that sent the Parse, while not ready
-	ready bool          // ParseComplete has come
-	lru   *list.Element // of *prepared; nil while not in the set
+	id   uint64 // of the statement
+	name string
+
+	exists  bool   // by the replies that have come
+	pending int    // Parses and Closes that are not answered yet
+	parsed  bool   // the last of them is a Parse
+	group   uint64 // the client's group that sent it
+
+	lru *list.Element // of *prepared; nil if it is on its way out
 }
 
-// A preparedSet is the prepared statements of one origin connection, as they will
-// be when everything that was sent has succeeded.
+// A preparedSet is the prepared statements of one origin connection.
 type preparedSet struct {
 	byID map[uint64]*prepared
 	lru  list.List // *prepared, unused for longest first
@@ -157,56 +160,71 @@ type preparedSet struct {
 // get returns what is known of s, or nil, and marks it as just used.
 func (p *preparedSet) get(s *statement) *prepared {
 	e := p.byID[s.id]
-	if e != nil {
+	if e != nil && e.lru != nil {
 		p.lru.MoveToBack(e.lru)
 	}
 	return e
 }
 
-// add notes that a Parse of s is on its way, in a group. It is not in the set.
-func (p *preparedSet) add(s *statement, group uint64) *prepared {
-	e := &prepared{id: s.id, name: s.name, group: group}
-	p.insert(e)
+// parse notes that a Parse of s is on its way.
+func (p *preparedSet) parse(s *statement, group uint64) *prepared {
+	e := p.byID[s.id]
+	if e == nil {
+		if p.byID == nil {
+			p.byID = make(map[uint64]*prepared)
+		}
+		e = &prepared{id: s.id, name: s.name}
+		p.byID[s.id] = e
+	}
+	if e.lru == nil {
+		e.lru = p.lru.PushBack(e)
+	}
+	e.pending++
+	e.parsed, e.group = true, group
 	return e
 }
 
-func (p *preparedSet) insert(e *prepared) {
-	if p.byID == nil {
-		p.byID = make(map[uint64]*prepared)
-	}
-	e.lru = p.lru.PushBack(e)
-	p.byID[e.id] = e
+// close notes that a Close of e is on its way.
+func (p *preparedSet) close(e *prepared) {
+	e.pending++
+	e.parsed = false
+	p.unlist(e)
 }
 
-// remove notes that a Close of e is on its way, or that its Parse came to nothing.
-func (p *preparedSet) remove(e *prepared) {
+// answered notes that a Parse or a Close of e has succeeded.
+func (p *preparedSet) answered(e *prepared, exists bool) {
+	e.exists = exists
+	p.skipped(e)
+}
+
+// skipped notes that a Parse or a Close of e has failed or was skipped.
+func (p *preparedSet) skipped(e *prepared) {
+	switch e.pending--; {
+	case e.pending > 0 || p.byID[e.id] != e:
+	case !e.exists:
+		p.unlist(e)
+		delete(p.byID, e.id)
+	case e.lru == nil:
+		e.lru = p.lru.PushBack(e)
+	}
+}
+
+func (p *preparedSet) unlist(e *prepared) {
 	if e.lru != nil {
 		p.lru.Remove(e.lru)
 		e.lru = nil
-		delete(p.byID, e.id)
-	}
-}
-
-// restore notes that the Close of e was skipped. All that was sent before it has
-// been answered, so it is known whether e is there.
-func (p *preparedSet) restore(e *prepared) {
-	if e.ready && p.byID[e.id] == nil {
-		p.insert(e)
 	}
 }
 
 // surplus is the one unused for longest, or nil while there is room for one more.
 func (p *preparedSet) surplus() *prepared {
-	if len(p.byID) < maxPrepared {
+	if p.lru.Len() < maxPrepared {
 		return nil
 	}
 	return p.lru.Front().Value.(*prepared)
 }
 
 func (p *preparedSet) clear() {
-	for e := p.lru.Front(); e != nil; e = e.Next() {
-		e.Value.(*prepared).lru = nil
-	}
 	p.byID = nil
 	p.lru.Init()
 }
