@@ -109,22 +109,23 @@ func (p *Policy) validate(f *Faults) {
 	}
 }
 
-// matches evaluates the policy and returns the Include rule that matched.
+// matches evaluates the policy and returns the Include rule that matched. A
+// rule that this version cannot evaluate, because a newer one wrote it, narrows
+// whom a policy admits and widens whom a Block policy keeps out.
 func (p *Policy) matches(req *Request, token *ServiceToken) (Rule, bool) {
+	block := p.Decision == Block
 	for _, r := range p.Exclude {
-		// An exclusion that this version cannot evaluate must not widen
-		// whom the policy admits.
-		if r.matches(req, token) || (!r.usable() && p.Decision != Block) {
+		if r.matches(req, token) || (!block && !r.usable()) {
 			return Rule{}, false
 		}
 	}
 	for _, r := range p.Require {
-		if !r.matches(req, token) {
+		if !r.matches(req, token) && !(block && !r.usable()) {
 			return Rule{}, false
 		}
 	}
 	for _, r := range p.Include {
-		if r.matches(req, token) {
+		if r.matches(req, token) || (block && !r.usable()) {
 			return r, true
 		}
 	}

@@ -32,6 +32,12 @@ type Rule struct {
 // errRuleShape is what every rule of another shape is answered with.
 var errRuleShape = errors.New(`a rule is an object with one selector, such as {"everyone":{}}`)
 
+// mappedBits is the length of the prefix of IPv4-mapped addresses, ::ffff:0:0/96
+// (RFC 4291 section 2.5.5.2).
+const mappedBits = 96
+
+var errMappedPrefix = errors.New("a range of mapped addresses must have 96 bits or more")
+
 // valueKey returns the name of the selector's inner field, "" when it has
 // none, and whether the selector is known.
 func (s Selector) valueKey() (key string, known bool) {
@@ -95,7 +101,15 @@ func (r *Rule) UnmarshalJSON(b []byte) error {
 // prefix parses the value of an IP rule.
 func (r Rule) prefix() (netip.Prefix, error) {
 	if strings.Contains(r.Value, "/") {
-		return netip.ParsePrefix(r.Value)
+		p, err := netip.ParsePrefix(r.Value)
+		if err != nil || !p.Addr().Is4In6() {
+			return p, err
+		}
+		// Clients' IPv4 addresses are compared in their own form, and no IPv6 prefix contains one.
+		if p.Bits() < mappedBits {
+			return netip.Prefix{}, errMappedPrefix
+		}
+		return netip.PrefixFrom(p.Addr().Unmap(), p.Bits()-mappedBits), nil
 	}
 	addr, err := netip.ParseAddr(r.Value)
 	if err != nil {
@@ -107,6 +121,15 @@ func (r Rule) prefix() (netip.Prefix, error) {
 
 // usable reports whether the rule can be evaluated at all.
 func (r Rule) usable() bool {
+	if r.Selector == SelectIP {
+		_, err := r.prefix()
+		return err == nil
+	}
+	return r.shaped()
+}
+
+// shaped reports whether the selector is known and has a value if it takes one.
+func (r Rule) shaped() bool {
 	key, known := r.Selector.valueKey()
 	return known && (key == "") == (r.Value == "")
 }
@@ -114,7 +137,7 @@ func (r Rule) usable() bool {
 // matches evaluates the rule. token is the one that was authenticated, nil if
 // none was.
 func (r Rule) matches(req *Request, token *ServiceToken) bool {
-	if !r.usable() {
+	if !r.shaped() {
 		return false
 	}
 	switch r.Selector {
