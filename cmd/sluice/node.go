@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sys/unix"
 
 	"github.com/sluicedb/sluice/control"
 )
@@ -62,6 +63,8 @@ func (n *node) listen(ctx context.Context, flag, address string) (net.Listener, 
 // openState opens the store. What it prints on a first start is the only time that the token is seen, so it comes before anything
 // else can fail.
 func (n *node) openState(ctx context.Context) error {
+	// What the store's own code creates is this user's alone as well.
+	unix.Umask(0o077)
 	c, err := control.Open(ctx, control.Config{
 		DataDir: n.flags.dataDir, StoreURL: n.flags.store, KeysetFile: n.flags.keysetFile, PublicHosts: n.flags.publicHosts,
 		Logger: n.logger,
