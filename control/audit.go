@@ -96,7 +96,8 @@ func openAuditor(ctx context.Context, s *store, clustered bool, m *metrics) (*au
 	return &auditor{js: js, stream: stream, queue: make(chan AuditRecord, auditQueue), metrics: m, logger: s.logger}, nil
 }
 
-// Audit queues r. It never blocks: while Run runs the queue is written to the
+// Audit queues r. A record that names no account, of a peer that nobody knows,
+// goes to the default account, whose operator is to see it. It never blocks: while Run runs the queue is written to the
 // store, and what does not fit it is dropped and counted
 // (sluice_control_audit_dropped_total).
 func (c *Control) Audit(r AuditRecord) {
@@ -104,6 +105,9 @@ func (c *Control) Audit(r AuditRecord) {
 		r.Time = time.Now()
 	}
 	r.Time = r.Time.UTC()
+	if r.Account == "" {
+		r.Account = DefaultAccountID
+	}
 	select {
 	case c.audit.queue <- r:
 	default:
@@ -175,7 +179,7 @@ func (c *Control) AuditRecords(ctx context.Context, f AuditFilter) ([]AuditRecor
 	if f.BeforeSequence > 0 {
 		end = min(end, f.BeforeSequence)
 	}
-	first := log.State.FirstSeq
+	first := max(log.State.FirstSeq, 1) // 0 while the log is empty
 	if end > auditScan {
 		first = max(first, end-auditScan)
 	}
