@@ -40,6 +40,15 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err, stage.Logs())
 			return 1
 		}
+		admin, err := pg.Admin(ctx)
+		if err == nil {
+			_, err = admin.Exec(ctx, "grant pg_read_all_settings, pg_signal_backend to "+pg.Target().User)
+			admin.Close(ctx)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 		return max(m.Run(), leaks())
 	}())
 }

@@ -174,7 +174,7 @@ func (c *client) step() error {
 		// What was answered locally so far goes out with the replies.
 		err := c.requests.flush(c.origin)
 		c.mu.Unlock()
-		return c.pump(err)
+		return c.hear(c.pump(err))
 	case answers, c.pumping, c.copying, c.taking.left > 0, c.requests.pending() > maxHeld:
 		return c.stepDuplex(answers, boundary)
 	}
@@ -193,10 +193,7 @@ func (c *client) begin() {
 // stepDuplex writes while the pump reads, and waits for the pump at a boundary.
 // The lock is held, and released.
 func (c *client) stepDuplex(answers, boundary bool) error {
-	if !c.pumping {
-		c.pumping, c.pumped = true, make(chan struct{})
-		go c.runPump(c.pumped)
-	}
+	c.startPump()
 	if answers || boundary {
 		c.begin()
 	}
@@ -209,11 +206,36 @@ func (c *client) stepDuplex(answers, boundary bool) error {
 	c.mu.Lock()
 	c.writing = false
 	settled := err != nil || boundary || c.settled()
+	if err != nil { // the origin may still have said why
+		_ = o.SetReadDeadline(time.Now().Add(time.Second))
+	}
 	c.mu.Unlock()
 	if !settled {
 		return nil
 	}
-	return c.joinPump()
+	if joined := c.joinPump(); joined != nil || err == nil {
+		return c.hear(joined)
+	}
+	return c.originLost(err)
+}
+
+// startPump starts the pump where it is not running. The lock is held.
+func (c *client) startPump() {
+	if !c.pumping {
+		c.pumping, c.pumped = true, make(chan struct{})
+		go c.runPump(c.pumped)
+	}
+}
+
+// hear sees to it, unless it failed, that the origin is heard while it takes
+// CopyData: it may refuse more at any time.
+func (c *client) hear(err error) error {
+	if err == nil && c.copying { // without the lock: there is no pump
+		c.mu.Lock()
+		c.startPump()
+		c.mu.Unlock()
+	}
+	return err
 }
 
 // settled reports whether the origin connection owes nothing and is owed
