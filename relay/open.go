@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,7 +107,8 @@ type attempt struct {
 }
 
 // connect opens a stream on one of the tunnel's sessions. When a session fails before the stream was open another is asked, and
-// when one is silent another is asked beside it; the first stream wins.
+// when one is silent another is asked beside it; the first stream wins. What an origin said to one connector is believed when no
+// other connector is there to ask: the other may stand elsewhere.
 func (r *Relay) connect(ctx context.Context, tunnelID string, msg *tunnelpb.Open) (*backend, *tunnel.Stream, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	answers := make(chan attempt, maxAttempts)
@@ -118,13 +120,10 @@ func (r *Relay) connect(ctx context.Context, tunnelID string, msg *tunnelpb.Open
 			r.tasks.Go(func() { discard(answers, pending) })
 		}
 	}()
-	next := func() {
-		if len(tried) == maxAttempts {
-			return
-		}
-		b := pick(r.registry.candidates(tunnelID, tried), time.Now())
+	next := func(elsewhere bool) bool {
+		b := r.another(tunnelID, tried, elsewhere)
 		if b == nil {
-			return
+			return false
 		}
 		if len(tried) > 0 {
 			r.metrics.retries.Inc()
@@ -133,8 +132,9 @@ func (r *Relay) connect(ctx context.Context, tunnelID string, msg *tunnelpb.Open
 		pending++
 		b.load.begin()
 		go try(ctx, b, msg, answers)
+		return true
 	}
-	next()
+	next(false)
 	silence := time.NewTicker(attemptPatience)
 	defer silence.Stop()
 	var last error
@@ -145,14 +145,16 @@ func (r *Relay) connect(ctx context.Context, tunnelID string, msg *tunnelpb.Open
 			if a.err == nil {
 				return a.backend, a.conn, nil
 			}
-			if final(a.err) {
+			verdict := final(a.err)
+			if verdict || !final(last) {
+				last = a.err // a lost session says less than an origin
+			}
+			if !next(verdict) && verdict {
 				return nil, nil, a.err
 			}
 			r.log.Debug("open is tried on another session", "tunnel", tunnelID, "session", a.backend.session.RemoteAddr().String(), "err", a.err)
-			last = a.err
-			next()
 		case <-silence.C:
-			next()
+			next(false)
 		case <-ctx.Done():
 			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 				return nil, nil, &tunnel.Refusal{Code: tunnelpb.Code_ORIGIN_TIMEOUT, Message: "no connector answered in time"}
@@ -161,6 +163,25 @@ func (r *Relay) connect(ctx context.Context, tunnelID string, msg *tunnelpb.Open
 		}
 	}
 	return nil, nil, exhausted(last)
+}
+
+// another picks the next session to ask; nil when none is left. One of a connector that was not asked yet comes first, and with
+// elsewhere no other will do.
+func (r *Relay) another(tunnelID string, tried []*backend, elsewhere bool) *backend {
+	if len(tried) == maxAttempts {
+		return nil
+	}
+	left := r.registry.candidates(tunnelID, tried)
+	fresh := make([]*backend, 0, len(left))
+	for _, b := range left {
+		if !slices.ContainsFunc(tried, func(t *backend) bool { return t.peer == b.peer }) {
+			fresh = append(fresh, b)
+		}
+	}
+	if len(fresh) > 0 || elsewhere {
+		left = fresh
+	}
+	return pick(left, time.Now())
 }
 
 // try asks one session, and gives its place back unless the stream is open.
@@ -193,8 +214,8 @@ func discard(answers <-chan attempt, pending int) {
 	}
 }
 
-// final reports whether err is the origin's or the connector's verdict on the open, which another session would repeat. What is
-// left are sessions that are lost, leaving, full, or have other rules.
+// final reports whether err is the origin's or the connector's verdict on the open, which another session of the same connector
+// would repeat. What is left are sessions that are lost, leaving, full, or have other rules.
 func final(err error) bool {
 	var refusal *tunnel.Refusal
 	if !errors.As(err, &refusal) {

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"io"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -178,6 +179,31 @@ func TestTunnel24VerdictsOfTheOriginReachTheClient(t *testing.T) {
 			_, err := g.client(tunnel.CarrierQUIC).Open(t.Context(), &tunnelpb.Open{Hostname: host})
 			wantRefusal(t, err, code)
 		})
+	}
+}
+
+func TestOriginThatOneConnectorDoesNotReachIsAskedForElsewhere(t *testing.T) {
+	g := newRig(t, nil)
+	var asked atomic.Int32
+	for slot := range uint32(3) {
+		g.connector("astray", slot, func(in *tunnel.Incoming) {
+			asked.Add(1)
+			refusing(tunnelpb.Code_ORIGIN_UNREACHABLE)(in)
+		})
+	}
+	_, err := g.Open(t.Context(), g.request())
+	wantRefusal(t, err, tunnelpb.Code_ORIGIN_UNREACHABLE)
+	if n := asked.Load(); n != 1 {
+		t.Errorf("%d sessions of one connector were asked, want 1: they would say the same", n)
+	}
+	g.connector("home", 0, echo)
+	for range 20 {
+		c, err := g.Open(t.Context(), g.request())
+		if err != nil {
+			t.Fatalf("with a connector that reaches the origin: %v", err)
+		}
+		exchange(t, c, "x")
+		c.Close()
 	}
 }
 
