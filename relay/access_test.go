@@ -121,6 +121,51 @@ func TestTunnel28HelloOfAClient(t *testing.T) {
 	wantRefusal(t, err, tunnelpb.Code_DENIED)
 }
 
+// A stranger's failures are recorded, but cannot push everything else out of the log.
+func TestTunnel27FailuresOfStrangersAreRecordedWithinABudget(t *testing.T) {
+	g := newRig(t, nil)
+	g.connector("c1", 0, echo)
+	wrong := g.request()
+	wrong.ClientSecret = "wrong"
+	for range strangerBurst + 500 {
+		_, err := g.Open(t.Context(), wrong)
+		wantRefusal(t, err, tunnelpb.Code_UNAUTHENTICATED)
+	}
+	// At most one more comes in every strangerEvery, and the loop takes far less than a minute.
+	if n := len(g.state.audited("access.decide")); n < strangerBurst || n > strangerBurst+120 {
+		t.Errorf("%d failures are recorded, want %d and few more", n, strangerBurst)
+	}
+	before := len(g.state.audited("access.decide"))
+	c, err := g.Open(t.Context(), g.request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Close()
+	if n := len(g.state.audited("access.decide")); n != before+1 {
+		t.Errorf("%d records after one open that was admitted, want %d: it has no budget", n, before+1)
+	}
+}
+
+// One service token must not take the places of everybody else's sessions.
+func TestTunnel26SessionsOfAServiceTokenAreLimited(t *testing.T) {
+	g := newRig(t, nil)
+	s := g.client(tunnel.CarrierQUIC)
+	eventually(t, "the session in the set", func() bool { return g.clients.len() == 1 })
+	g.clients.mu.Lock()
+	g.clients.count[g.token.ClientID] = maxClientSessions
+	g.clients.mu.Unlock()
+	hello := &tunnelpb.Hello{Role: tunnelpb.Role_CLIENT, ClientId: g.token.ClientID, ClientSecret: g.secret, PeerId: "p"}
+	_, err := g.dial(tunnel.CarrierQUIC, tunnel.Dialer{Hello: hello})
+	wantRefusal(t, err, tunnelpb.Code_LIMITED)
+	other, secret := g.addToken(nil)
+	g.session(tunnel.CarrierQUIC, tunnel.Dialer{Hello: &tunnelpb.Hello{
+		Role: tunnelpb.Role_CLIENT, ClientId: other.ClientID, ClientSecret: secret, PeerId: "p",
+	}})
+	s.Close(stream.CodeClosed, "")
+	eventually(t, "a place again", func() bool { return g.clients.room(g.token.ClientID) })
+	g.session(tunnel.CarrierQUIC, tunnel.Dialer{Hello: hello})
+}
+
 func TestHostnameWithoutTunnelIsToldToWhoIsAdmittedOnly(t *testing.T) {
 	g := newRig(t, nil)
 	g.state.change(func() {

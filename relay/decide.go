@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/sluicedb/sluice/access"
-	"github.com/sluicedb/sluice/control"
 	"github.com/sluicedb/sluice/protocol/tunnel"
 	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
 )
@@ -39,26 +38,6 @@ func decide(snap snapshot, a *ask, now time.Time) (access.Decision, string, *tun
 // identify authenticates a client without a hostname. The outcome is Unauthenticated or, since no hostname is meant, Denied.
 func identify(snap snapshot, clientID, clientSecret string, remote netip.AddrPort, now time.Time) access.Decision {
 	return access.Decide(snap, access.Request{ClientID: clientID, ClientSecret: clientSecret, Remote: remote.Addr().Unmap(), Time: now})
-}
-
-// audit records a decision, and notes that the token was used. An unknown client ID is not written down: it may be a secret that
-// somebody put in the wrong place.
-func (r *Relay) audit(snap snapshot, a *ask, d access.Decision, action string) {
-	var account string
-	if app, ok := snap.ApplicationByID(d.ApplicationID); ok {
-		account = app.AccountID
-	} else if token, ok := snap.ServiceToken(d.ClientID); ok {
-		account = token.AccountID
-	}
-	now := time.Now()
-	r.state.Audit(control.AuditRecord{
-		Time: now, Account: account, Actor: d.ClientID, Action: action, Target: printable(a.hostname),
-		Outcome: d.Outcome.String(), Reason: string(d.Reason), Policy: d.PolicyID, Remote: a.remote.String(),
-	})
-	r.metrics.decisions.WithLabelValues(d.Outcome.String()).Inc()
-	if d.TokenID != "" && d.Outcome != access.Unauthenticated {
-		r.state.Seen(d.TokenID, now)
-	}
 }
 
 // maxHostname is the length of the longest name in DNS (RFC 1035 section 2.3.4), in text form.

@@ -11,6 +11,7 @@ type metrics struct {
 	openSeconds prometheus.Histogram
 	retries     prometheus.Counter
 	cuts        *prometheus.CounterVec // code
+	unrecorded  prometheus.Counter
 	bytes       *prometheus.CounterVec // direction
 	streams     prometheus.GaugeFunc
 	generic     prometheus.GaugeFunc
@@ -39,6 +40,9 @@ func newMetrics(r *Relay) metrics {
 		retries: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sluice_relay_open_retries_total", Help: "Opens that were tried on another session, after a failure or silence.",
 		}),
+		unrecorded: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sluice_relay_audit_suppressed_total", Help: "Failed authentications beyond what the audit log takes of them.",
+		}),
 		cuts:  counters("sluice_relay_cuts_total", "Live streams that the relay reset, by code.", "code"),
 		bytes: counters("sluice_relay_stream_bytes_total", "Bytes of streams that have ended, by direction.", "direction"),
 		streams: gauge("sluice_relay_streams", "Streams that are live.", func() float64 {
@@ -60,6 +64,6 @@ func newMetrics(r *Relay) metrics {
 func (r *Relay) Collectors() []prometheus.Collector {
 	m := r.metrics
 	return []prometheus.Collector{
-		m.hellos, m.sessions, m.decisions, m.opens, m.openSeconds, m.retries, m.cuts, m.bytes, m.streams, m.generic, m.draining,
+		m.hellos, m.sessions, m.decisions, m.opens, m.openSeconds, m.retries, m.cuts, m.unrecorded, m.bytes, m.streams, m.generic, m.draining,
 	}
 }

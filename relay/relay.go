@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/time/rate"
 
 	"github.com/sluicedb/sluice/control"
 	"github.com/sluicedb/sluice/protocol/tunnel"
@@ -57,6 +58,8 @@ type Relay struct {
 	draining atomic.Bool
 	generic  atomic.Int64 // connections of generic WebSocket clients
 	tasks    tasks        // short ones: losing attempts, cuts
+
+	strangers *rate.Limiter // records about peers that were not authenticated
 }
 
 // New returns a relay that decides on the state that c holds.
@@ -71,7 +74,7 @@ func newRelay(s state, cfg Config) *Relay {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	r := &Relay{cfg: cfg, state: s, log: cfg.Logger}
+	r := &Relay{cfg: cfg, state: s, log: cfg.Logger, strangers: newStrangerBudget()}
 	r.metrics = newMetrics(r)
 	return r
 }

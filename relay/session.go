@@ -3,8 +3,6 @@ package relay
 import (
 	"context"
 	"errors"
-	"maps"
-	"slices"
 	"sync"
 	"time"
 
@@ -20,6 +18,9 @@ const (
 	configureTimeout = 5 * time.Second
 	// fullRetryAfter is the advice to a peer that found the relay full.
 	fullRetryAfter = 10 * time.Second
+	// maxClientSessions bounds the sessions of one service token: a proxy keeps one, so this is more proxies than share a token,
+	// and a tenth of what defaultSessions leaves to connectors and to everybody else.
+	maxClientSessions = 1000
 	// maxCredential bounds what is looked at of a peer's identity: a client ID has 39 bytes, a tunnel's ID 36, a secret under 100.
 	maxCredential = 256
 )
@@ -27,6 +28,11 @@ const (
 // unauthenticated is the one answer to a peer whose credential is not good, whatever is wrong with it.
 func unauthenticated() *tunnel.Refusal {
 	return &tunnel.Refusal{Code: tunnelpb.Code_UNAUTHENTICATED, Message: "the credential is not valid"}
+}
+
+// tooManySessions answers a client whose service token has as many sessions as it may.
+func tooManySessions() *tunnel.Refusal {
+	return &tunnel.Refusal{Code: tunnelpb.Code_LIMITED, Message: "the service token has as many sessions as it may", RetryAfter: fullRetryAfter}
 }
 
 // authenticate decides on a peer's Hello.
@@ -65,6 +71,9 @@ func (r *Relay) greet(peer tunnel.Peer, hello *tunnelpb.Hello) *tunnel.Refusal {
 			r.audit(snap, &ask{remote: peer.Remote.Addr().Unmap()}, d, "session.client")
 			return unauthenticated()
 		}
+		if !r.clients.room(hello.GetClientId()) {
+			return tooManySessions()
+		}
 		r.state.Seen(d.TokenID, now)
 		return nil
 	}
@@ -94,7 +103,7 @@ func (r *Relay) greetConnector(snap snapshot, peer tunnel.Peer, hello *tunnelpb.
 		record.Outcome, record.Reason = access.Denied.String(), "too many sessions of the tunnel"
 		refusal = &tunnel.Refusal{Code: tunnelpb.Code_LIMITED, Message: "the tunnel has as many sessions as it may", RetryAfter: fullRetryAfter}
 	}
-	r.state.Audit(record)
+	r.record(record)
 	return refusal
 }
 
@@ -212,7 +221,10 @@ func refuseOpens(ctx context.Context, s *tunnel.Session) {
 
 // serveClient joins the streams that a client opens, until the session ends.
 func (r *Relay) serveClient(ctx context.Context, s *tunnel.Session) {
-	r.clients.add(s)
+	if !r.clients.add(s) {
+		s.Close(stream.CodeLimited, tooManySessions().Message)
+		return
+	}
 	defer r.clients.remove(s)
 	var streams sync.WaitGroup
 	defer streams.Wait()
@@ -266,37 +278,4 @@ func refusalOf(err error) *tunnel.Refusal {
 		return refusal
 	}
 	return &tunnel.Refusal{Code: tunnelpb.Code_INTERNAL, Message: "the open was given up"}
-}
-
-// clients is the set of client sessions.
-type clients struct {
-	mu  sync.Mutex
-	set map[*tunnel.Session]struct{}
-}
-
-func (c *clients) add(s *tunnel.Session) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.set == nil {
-		c.set = make(map[*tunnel.Session]struct{})
-	}
-	c.set[s] = struct{}{}
-}
-
-func (c *clients) remove(s *tunnel.Session) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	delete(c.set, s)
-}
-
-func (c *clients) len() int {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return len(c.set)
-}
-
-func (c *clients) sessions() []*tunnel.Session {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return slices.Collect(maps.Keys(c.set))
 }
