@@ -48,28 +48,27 @@ func TestRefused(t *testing.T) {
 		name     string
 		token    accessToken
 		hostname string
-		outcome  string // in the audit log; drivers are told it too
-		actor    string // in the audit log, which never has an unknown client id: it may be a misplaced secret
+		record   v4.AuditRecord // drivers are told the outcome too
 	}{
-		{"wrong secret", wrong, hostname, "unauthenticated", wrong.clientID},
-		{"unknown client id", unknown, hostname, "unauthenticated", ""},
-		{"expired token", expired, hostname, "unauthenticated", expired.clientID},
-		{"disabled token", disabled, hostname, "unauthenticated", disabled.clientID},
-		{"no policy", w.token, guarded, "denied", w.token.clientID},
-		{"policy for another token", w.token, other, "denied", w.token.clientID},
-		{"policy for another application", stranger, hostname, "denied", stranger.clientID},
-		{"no application", w.token, bare, "denied", w.token.clientID},
+		{"wrong secret", wrong, hostname, turnedAway(wrong.clientID)},
+		{"unknown client id", unknown, hostname, turnedAway("")}, // it may be a misplaced secret, and is not recorded
+		{"expired token", expired, hostname, turnedAway(expired.clientID)},
+		{"disabled token", disabled, hostname, turnedAway(disabled.clientID)},
+		{"no policy", w.token, guarded, denied(w.token.clientID, guarded)},
+		{"policy for another token", w.token, other, denied(w.token.clientID, other)},
+		{"policy for another application", stranger, hostname, denied(stranger.clientID, hostname)},
+		{"no application", w.token, bare, denied(w.token.clientID, bare)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx := within(t, time.Minute)
 			target := w.database(ctx, t, fmt.Sprintf("refused%d", i), test.token, test.hostname)
 			before, since := w.pg.Connections(), time.Now()
 			err := query(ctx, target)
-			refusedFor(t, err, test.outcome)
+			refusedFor(t, err, test.record.Outcome)
 			if after := w.pg.Connections(); after != before {
 				t.Errorf("the origin saw %d connections", after-before)
 			}
-			w.audited(ctx, t, since, v4.AuditRecord{Action: "access.decide", Target: test.hostname, Outcome: test.outcome, Actor: test.actor})
+			w.audited(ctx, t, since, test.record)
 		})
 	}
 }
@@ -171,6 +170,17 @@ func TestDeletedTunnel(t *testing.T) {
 		t.Errorf("the origin saw %d connections", after-before)
 	}
 	w.audited(ctx, t, since, v4.AuditRecord{Action: "session.connector", Outcome: "unauthenticated"})
+}
+
+// turnedAway is the record of a client that the relay did not let in: the proxy had not asked for
+// a hostname yet.
+func turnedAway(clientID string) v4.AuditRecord {
+	return v4.AuditRecord{Action: "session.client", Outcome: "unauthenticated", Actor: clientID}
+}
+
+// denied is the record of a client that is let in, and not to this hostname.
+func denied(clientID, hostname string) v4.AuditRecord {
+	return v4.AuditRecord{Action: "access.decide", Outcome: "denied", Actor: clientID, Target: hostname}
 }
 
 // refusedFor: the driver was told why, with the SQLSTATE of a proxy that has no connection for it.
