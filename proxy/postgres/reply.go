@@ -72,9 +72,10 @@ func (c *client) takeReplies() error {
 	}
 }
 
-// settle answers the entries at the head that were not sent to the origin.
+// settle answers the entries at the head that were not sent to the origin, unless
+// a message of the origin is half passed on.
 func (c *client) settle() {
-	for c.ledger.n > 0 {
+	for c.ledger.n > 0 && c.giving.left == 0 {
 		head := c.ledger.at(0)
 		if head.kind == pgwire.MsgCopyDone { // a mark, owed nothing
 			c.ledger.pop()
