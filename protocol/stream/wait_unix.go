@@ -31,9 +31,14 @@ func (w *waiter) check(fd uintptr) bool {
 	}
 	w.asked = true
 	w.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
-	n, err := unix.Poll(w.fds[:], 0)
-	// An error (EINTR) counts as readable: the Read that follows knows better.
-	return n != 0 || err != nil
+	for {
+		n, err := unix.Poll(w.fds[:], 0)
+		if err == unix.EINTR { // the runtime's own signals come at any time
+			continue
+		}
+		// Any other error counts as readable: the Read that follows knows better.
+		return n != 0 || err != nil
+	}
 }
 
 func (w *waiter) read() error {
