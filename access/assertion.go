@@ -13,8 +13,8 @@ import (
 // stream that it belongs to and is read once, within the time of an open.
 const AssertionLifetime = 60 * time.Second
 
-// Leeway is the clock skew that verification forgives (reference/tunnel.md
-// section 4, behaviour 44).
+// Leeway is the clock skew that verification forgives (docs/behaviours.md,
+// Tunnel44).
 const Leeway = 60 * time.Second
 
 // maxAssertion bounds what Verify parses, in bytes. An assertion with the

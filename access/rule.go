@@ -29,8 +29,9 @@ type Rule struct {
 	Value    string
 }
 
-// errRuleShape is what every rule of another shape is answered with.
-var errRuleShape = errors.New(`a rule is an object with one selector, such as {"everyone":{}}`)
+// ErrRule is what every rule of another shape is answered with. The text that
+// wraps it names selectors and fields, and no value.
+var ErrRule = errors.New(`a rule is an object with one selector, such as {"everyone":{}}`)
 
 // mappedBits is the length of the prefix of IPv4-mapped addresses, ::ffff:0:0/96
 // (RFC 4291 section 2.5.5.2).
@@ -76,7 +77,7 @@ func (r Rule) MarshalJSON() ([]byte, error) {
 func (r *Rule) UnmarshalJSON(b []byte) error {
 	var outer map[Selector]json.RawMessage
 	if err := json.Unmarshal(b, &outer); err != nil || len(outer) != 1 {
-		return errRuleShape
+		return ErrRule
 	}
 	for selector, raw := range outer {
 		key, known := selector.valueKey()
@@ -86,11 +87,11 @@ func (r *Rule) UnmarshalJSON(b []byte) error {
 		}
 		var inner map[string]string
 		if err := json.Unmarshal(raw, &inner); err != nil {
-			return fmt.Errorf("selector %s: %w", selector, errRuleShape)
+			return fmt.Errorf("selector %q: %w", string(selector), ErrRule)
 		}
 		for name := range inner {
 			if name != key || key == "" {
-				return fmt.Errorf("selector %s has no field %q", selector, name)
+				return fmt.Errorf("%w: selector %s has no field %q", ErrRule, selector, name)
 			}
 		}
 		*r = Rule{Selector: selector, Value: inner[key]}

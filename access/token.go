@@ -10,11 +10,11 @@ import (
 )
 
 // MaxSecrets is how many secrets of one service token may be live: the current
-// one, and the previous one while its grace lasts (reference/tunnel.md
-// section 2).
+// one, and the previous one while its grace lasts (docs/behaviours.md,
+// Tunnel30).
 const MaxSecrets = 2
 
-// clientIDSuffix ends every client ID (reference/tunnel.md section 2).
+// clientIDSuffix ends every client ID, as it does those of Cloudflare Access.
 const clientIDSuffix = ".access"
 
 // ErrTwoSecrets is what rotation answers while the previous secret's grace
@@ -92,7 +92,7 @@ func (t *ServiceToken) Rotate(now, graceUntil time.Time) (string, error) {
 }
 
 // Disable ends every secret's use until the token is enabled again, and the
-// previous secret for good (reference/tunnel.md section 2).
+// previous secret for good (docs/behaviours.md, Tunnel30).
 func (t *ServiceToken) Disable() {
 	t.Disabled = true
 	if len(t.Secrets) > 1 {

@@ -16,7 +16,7 @@ import (
 const (
 	auditStream  = "SLUICE_AUDIT"
 	auditPrefix  = "sluice.audit."
-	auditKeep    = 31 * 24 * time.Hour // design.md: kept 31 days
+	auditKeep    = 31 * 24 * time.Hour // as long as Hyperdrive keeps its analytics
 	auditBytes   = 4 << 30             // about 10 million records; the oldest go first
 	auditQueue   = 8192                // records; a relay's opens of some seconds
 	auditPending = 256                 // records under way to the store

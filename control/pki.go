@@ -32,7 +32,7 @@ const (
 	authorityLife = 10 * 365 * 24 * time.Hour
 	serverLife    = 90 * 24 * time.Hour
 	renewBefore   = serverLife / 3
-	backdate      = 10 * time.Minute // clocks differ (reference/tunnel.md, behaviour 44)
+	backdate      = 10 * time.Minute // clocks differ (docs/behaviours.md, Tunnel44)
 )
 
 // authorityRecord is the certificate authority as it is stored.
