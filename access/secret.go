@@ -20,8 +20,7 @@ const SecretPrefix = "slst_"
 // The form of a secret after its prefix: 40 alphanumerics (238 bits) and the
 // CRC-32 of prefix and alphanumerics in 8 hexadecimal digits, which lets a
 // scanner tell a secret from chance and a client a typing error from a wrong
-// secret, after Cloudflare's own form of August 2026: a
-// prefix that secret scanners know, random characters, a checksum.
+// secret. Cloudflare's secrets have the same form.
 const (
 	secretRandom   = 40
 	secretChecksum = 8
