@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sluicedb/sluice/access"
 	v4 "github.com/sluicedb/sluice/control/api/v4"
 )
 
@@ -69,6 +70,9 @@ func decodeJSON(data []byte, into any) error {
 		return fail(http.StatusBadRequest, codeMalformed, fmt.Sprintf("%s: must be %s, not %s", field, jsonKind(typed), got))
 	case errors.As(err, &syntax):
 		return fail(http.StatusBadRequest, codeMalformed, fmt.Sprintf("malformed JSON in the request body at byte %d", syntax.Offset))
+	}
+	if errors.Is(err, access.ErrRule) {
+		return fail(http.StatusBadRequest, codeMalformed, bounded(err.Error()))
 	}
 	return fail(http.StatusBadRequest, codeMalformed, "the request body does not have the shape of this resource")
 }
