@@ -24,6 +24,9 @@ const (
 	writeTimeout      = 30 * time.Second
 	idleTimeout       = 2 * time.Minute
 	headerMax         = 32 << 10 // bytes
+	// connectionsMax bounds connections, which cost some 50 KiB each before anything is known of who made them; a client has one
+	// or two. More are closed at once.
+	connectionsMax = 1024
 	// storeTimeout bounds the store's part of a request.
 	storeTimeout = 15 * time.Second
 	// drainTimeout is how long requests in flight may go on after the server was asked to stop.
@@ -85,6 +88,7 @@ func (a *API) Serve(ctx context.Context, ln net.Listener) error {
 		WriteTimeout:      writeTimeout,
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    headerMax,
+		ConnState:         (&connections{limit: connectionsMax}).observe,
 		// Failed handshakes and the like: nothing that an operator acts on.
 		ErrorLog: slog.NewLogLogger(a.logger.Handler(), slog.LevelDebug),
 	}
@@ -202,14 +206,26 @@ func (a *API) audit(c *call, action string, failed *failure) {
 		Account: c.token.AccountID,
 		Actor:   c.token.ID,
 		Action:  action,
-		Target:  c.target,
+		Target:  bounded(c.target),
 		Outcome: "ok",
 		Remote:  c.RemoteAddr,
 	}
 	if failed != nil {
-		record.Outcome, record.Reason = "error", failed.Error()
+		record.Outcome, record.Reason = "error", bounded(failed.Error())
 	}
 	a.control.Audit(record)
+}
+
+// textMax bounds, in bytes, what a record or an error repeats of a request: names have at most 255, and the store takes no record
+// as long as a body may be.
+const textMax = 512
+
+// bounded cuts text to textMax bytes.
+func bounded(text string) string {
+	if len(text) <= textMax {
+		return text
+	}
+	return strings.ToValidUTF8(text[:textMax], "") + "..."
 }
 
 func remoteAddr(r *http.Request) netip.Addr {

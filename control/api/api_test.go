@@ -170,6 +170,18 @@ func TestAuthentication(t *testing.T) {
 	w.refused("GET", "/client/v4/accounts/ffffffffffffffffffffffffffffffff/cfd_tunnel", "", 403, codeForbidden, "the API token is not for this account")
 }
 
+func TestTwoAuthorizationHeadersAreNone(t *testing.T) {
+	good := "Bearer slat_x"
+	for _, values := range [][]string{{good, good}, {good, "Bearer other"}, {"Basic x", good}, {good, ""}} {
+		if got := bearerToken(http.Header{"Authorization": values}); got != "" {
+			t.Errorf("%q: got a token", values)
+		}
+	}
+	if got := bearerToken(http.Header{"Authorization": {good}}); got != "slat_x" {
+		t.Errorf("one header: got %q", got)
+	}
+}
+
 func TestOpenRoutes(t *testing.T) {
 	w := newWorld(t)
 	for _, path := range []string{"!/ca.pem", "!/client/v4/ca"} {

@@ -52,9 +52,14 @@ func (a *API) authenticate(w http.ResponseWriter, r *http.Request) (*control.API
 	return nil, false
 }
 
-// bearerToken returns the token of the Authorization header, or "" when there is none that could be one.
+// bearerToken returns the token of the Authorization header, or "" when there is none that could be one. Two of them could be read
+// in two ways, by this server and by what stands before it, and count as none.
 func bearerToken(header http.Header) string {
-	scheme, token, _ := strings.Cut(header.Get("Authorization"), " ")
+	values := header.Values("Authorization")
+	if len(values) != 1 {
+		return ""
+	}
+	scheme, token, _ := strings.Cut(values[0], " ")
 	token = strings.TrimSpace(token)
 	if !strings.EqualFold(scheme, "Bearer") || len(token) > bearerMax {
 		return ""

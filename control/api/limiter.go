@@ -1,8 +1,11 @@
 package api
 
 import (
+	"net"
+	"net/http"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -66,5 +69,23 @@ func (l *failureLimiter) forget(now time.Time) {
 		if bucket.TokensAt(now) >= failureBurst {
 			delete(l.networks, network)
 		}
+	}
+}
+
+// connections counts a server's connections, and closes new ones when there are too many.
+type connections struct {
+	limit int64
+	n     atomic.Int64
+}
+
+// observe is the server's ConnState.
+func (c *connections) observe(conn net.Conn, state http.ConnState) {
+	switch state {
+	case http.StateNew:
+		if c.n.Add(1) > c.limit {
+			conn.Close() // the server sees it, and says StateClosed
+		}
+	case http.StateHijacked, http.StateClosed:
+		c.n.Add(-1)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	v4 "github.com/sluicedb/sluice/control/api/v4"
 )
@@ -198,6 +199,41 @@ func TestAudit(t *testing.T) {
 		t.Errorf("filtered: %+v", got)
 	}
 	w.refused("GET", "/audit_logs?since=yesterday", "", 400, codeQuery, "since: must be a time such as 2006-01-02T15:04:05Z")
+}
+
+// What a request names is repeated in the log, but not a megabyte of it: the store would not take the record.
+func TestAuditRecordsAreBounded(t *testing.T) {
+	w := newWorld(t)
+	long := strings.Repeat("ä", 200_000)
+	got := w.request("POST", "/access/apps", `{"name":"x","domain":"`+long+`"}`)
+	if got.status != http.StatusBadRequest {
+		t.Fatalf("got %d", got.status)
+	}
+	got = w.request("POST", "/access/apps", `{"name":"x","domain":"a.b","policies":[{"name":"p","include":[{"`+long+`":{}}]}]}`)
+	if got.status != http.StatusBadRequest {
+		t.Fatalf("got %d", got.status)
+	}
+	records := eventually(t, func() ([]v4.AuditRecord, bool) {
+		records := must[[]v4.AuditRecord](w, "GET", "/audit_logs?action=application.create", "")
+		return records, len(records) >= 2
+	})
+	for _, r := range records {
+		if len(r.Target) > textMax+3 || len(r.Reason) > textMax+3 || !utf8.ValidString(r.Target+r.Reason) {
+			t.Errorf("target of %d bytes, reason of %d, want at most %d of valid text", len(r.Target), len(r.Reason), textMax)
+		}
+	}
+}
+
+func TestRulesOfAnotherShapeAreExplained(t *testing.T) {
+	w := newWorld(t)
+	for _, tt := range []struct{ rule, message string }{
+		{`{"ip":"10.0.0.0/8"}`, `selector "ip": a rule is an object with one selector, such as {"everyone":{}}`},
+		{`{"everyone":{"except":"x"}}`, `a rule is an object with one selector, such as {"everyone":{}}: selector everyone has no field "except"`},
+		{`"everyone"`, `a rule is an object with one selector, such as {"everyone":{}}`},
+	} {
+		w.refused("POST", "/access/apps", `{"name":"x","domain":"a.b","policies":[{"name":"p","decision":"allow","include":[`+tt.rule+`]}]}`,
+			http.StatusBadRequest, codeMalformed, tt.message)
+	}
 }
 
 func TestBodyBounds(t *testing.T) {

@@ -10,8 +10,10 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sluicedb/sluice/control/api/apiclient"
 	v4 "github.com/sluicedb/sluice/control/api/v4"
@@ -137,6 +139,49 @@ func TestServeTLSVersions(t *testing.T) {
 		}
 		if err == nil {
 			conn.Close()
+		}
+	}
+}
+
+// Strangers that connect and say nothing cannot take more than their places, and give them back.
+func TestServeBoundsConnections(t *testing.T) {
+	w := newWorld(t)
+	url, stop := w.serve()
+	defer stop()
+	held := make([]net.Conn, 0, connectionsMax)
+	defer func() {
+		for _, conn := range held {
+			conn.Close()
+		}
+	}()
+	for range connectionsMax {
+		conn, err := net.Dial("tcp", strings.TrimPrefix(url, "https://"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		held = append(held, conn)
+	}
+	one, err := net.Dial("tcp", strings.TrimPrefix(url, "https://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer one.Close()
+	_ = one.SetReadDeadline(time.Now().Add(readHeaderTimeout - time.Second))
+	if _, err := one.Read(make([]byte, 1)); err == nil || errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("one connection more than there may be: %v, want it closed", err)
+	}
+	for _, conn := range held {
+		conn.Close()
+	}
+	held = nil
+	client := w.client(url)
+	for deadline := time.Now().Add(readHeaderTimeout); ; {
+		_, err := client.Tunnels(t.Context(), "")
+		if err == nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("after the strangers have left: %v", err)
 		}
 	}
 }
