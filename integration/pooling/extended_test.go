@@ -480,6 +480,23 @@ func TestStatementNames(t *testing.T) {
 	}
 }
 
+// A RowDescription that comes in parts, with answers of the proxy's own behind it.
+func TestWideRows(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x, y := w.wire(t), w.wire(t)
+	sql := "select 1 as a0"
+	for i := 1; i < 1600; i++ {
+		sql += fmt.Sprintf(", %d as a_rather_long_name_of_column_number_%d", i, i)
+	}
+	y.want("1 1 Z:I", parse("w", sql), parse("s", "select 2"), syncMsg)
+	for range 20 {
+		x.want("1 t T 1 3 1 t T 1 Z:I", parse("w", sql), describe("w"), parse("s", "select 2"), closeStatement("none"),
+			parse("w2", sql), describe("w2"), parse("s2", "select 2"), syncMsg)
+		x.want("3 3 3 3 Z:I", closeStatement("w"), closeStatement("s"), closeStatement("w2"), closeStatement("s2"), syncMsg)
+	}
+}
+
 // A statement too many is refused, and the connection goes on.
 func TestStatementLimit(t *testing.T) {
 	t.Parallel()

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
+	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -138,7 +140,8 @@ func (c *torturer) exchange() bool {
 	want := strings.Join(c.want, " ")
 	got, err := x.tryReady(strings.Count(want, "Z:"))
 	if err != nil || got != want {
-		c.t.Errorf("client %d: %v\ngot  %s\nwant %s", c.id, err, got, want)
+		dots := regexp.MustCompile(`\.{20,}`)
+		c.t.Errorf("client %d: %v\ngot  %s\nwant %s", c.id, err, dots.ReplaceAllString(got, "..."), dots.ReplaceAllString(want, "..."))
 		return false
 	}
 	if err := <-written; err != nil {
@@ -165,20 +168,27 @@ func writeCut(x *wire, out []byte, cuts []int) error {
 
 // vanish sends a part of the round and goes, one way or the other.
 func (c *torturer) vanish() {
-	_ = c.x.conn.SetWriteDeadline(time.Now().Add(patience))
-	_, _ = c.x.conn.Write(c.out[:c.r.IntN(len(c.out)+1)])
+	_ = c.x.conn.SetDeadline(time.Now().Add(patience))
+	part := c.out[:c.r.IntN(len(c.out)+1)]
 	switch c.r.IntN(3) {
 	case 0:
+		_, _ = c.x.conn.Write(part)
 		c.x.reset()
 	case 1:
+		_, _ = c.x.conn.Write(part)
 		c.x.conn.Close()
 	case 2:
-		_, _ = c.x.conn.Write(encode(&pgproto3.Terminate{}))
-		_ = c.x.conn.SetReadDeadline(time.Now().Add(patience))
-		_, _ = io.Copy(io.Discard, c.x.conn)
+		go func(conn net.Conn, out []byte) { _, _ = conn.Write(out) }(c.x.conn, encodeEnd(c.out))
+		if _, err := io.Copy(io.Discard, c.x.conn); err != nil {
+			c.t.Errorf("client %d: goodbye: %v", c.id, err)
+		}
 		c.x.conn.Close()
 	}
 	c.x, c.failed = nil, false
+}
+
+func encodeEnd(out []byte) []byte {
+	return append(append([]byte(nil), out...), encode(&pgproto3.Terminate{})...)
 }
 
 // canceled runs something long and cancels it until that works.

@@ -16,7 +16,7 @@ import (
 )
 
 // patience bounds every wait for a message.
-const patience = 12 * time.Second
+const patience = 20 * time.Second
 
 // A wire is a driver that is spoken by hand: what goes out in one packet, and what
 // is waited for when, is the test's to say.
@@ -91,9 +91,6 @@ func (x *wire) next() (pgproto3.BackendMessage, error) {
 	for {
 		_ = x.conn.SetReadDeadline(time.Now().Add(patience))
 		m, err := x.fe.Receive()
-		if isTimeout(err) {
-			debugStacks()
-		}
 		if err != nil {
 			return nil, err
 		}

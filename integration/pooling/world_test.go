@@ -3,6 +3,9 @@ package pooling
 import (
 	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/pbkdf2"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -11,6 +14,7 @@ import (
 	"os"
 	"runtime"
 	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -113,11 +117,7 @@ func newWorld(t testing.TB, changes ...func(*postgres.Config)) *world {
 	for _, change := range changes {
 		change(&cfg)
 	}
-	v, err := pgwire.NewVerifier(testPassword)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{db: postgres.NewDatabase(testDatabase, cfg, map[string]*pgwire.Verifier{testUser: v})}
+	w := &world{db: postgres.NewDatabase(testDatabase, cfg, map[string]*pgwire.Verifier{testUser: cheapVerifier(t)})}
 	w.srv = &postgres.Server{
 		Lookup:         func(name string) (*postgres.Database, bool) { return w.db, name == testDatabase },
 		AllowPlaintext: true, Grace: 2 * time.Second, Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -137,14 +137,33 @@ func newWorld(t testing.TB, changes ...func(*postgres.Config)) *world {
 			t.Errorf("Serve: %v", err)
 		}
 	}()
-	w.stop = func() {
+	w.stop = sync.OnceFunc(func() {
 		stop()
 		<-done
 		stopPool()
 		<-poolDone
-	}
+	})
 	t.Cleanup(w.stop)
 	return w
+}
+
+// cheapVerifier is testPassword's with so few iterations that hundreds of logins
+// under the race detector take no time to speak of.
+func cheapVerifier(t testing.TB) *pgwire.Verifier {
+	t.Helper()
+	v := &pgwire.Verifier{Iterations: 16, Salt: []byte("salt of the tests")}
+	key, err := pbkdf2.Key(sha256.New, testPassword, v.Salt, v.Iterations, sha256.Size)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := func(text string) []byte {
+		m := hmac.New(sha256.New, key)
+		m.Write([]byte(text))
+		return m.Sum(nil)
+	}
+	v.StoredKey = sha256.Sum256(sum("Client Key"))
+	v.ServerKey = [sha256.Size]byte(sum("Server Key"))
+	return v
 }
 
 // url is a connection string for drivers.

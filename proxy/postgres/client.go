@@ -105,7 +105,9 @@ func (c *client) serve() error {
 		if err := c.step(); err != nil {
 			return err
 		}
-		c.conn.Release()
+		if c.taking.left == 0 { // Fill looks for a header where there is no buffer
+			c.conn.Release()
+		}
 	}
 }
 
@@ -263,6 +265,9 @@ func (c *client) fail(err error) error {
 // lock is held.
 func (c *client) attach() *pgwire.Error {
 	c.since.Store(time.Now().UnixNano())
+	if c.replies.pending() > 0 { // answers to what came before need not wait
+		_ = c.writeReplies()
+	}
 	o, err := c.db.pool.Get(c.waiter)
 	if err != nil {
 		c.rest()

@@ -45,17 +45,19 @@ func (c *client) takeParse(full int, b []byte) (taken, error) {
 	case c.unsure(name):
 		return taken{wait: true}, nil
 	}
-	if t, ok, err := c.ready(pgwire.MsgParse, full, len(b)); !ok {
-		return t, err
-	}
-	c.unsynced = true
 	msg := b[pgwire.HeaderSize:min(full, len(b))]
+	rest, avail := full, len(b)
 	if long {
 		var err error
 		if msg, err = c.wholeBody(full, b); err != nil {
 			return taken{}, err
 		}
+		rest, avail = 0, 0
 	}
+	if t, ok, err := c.ready(pgwire.MsgParse, rest, avail); !ok {
+		return t, err
+	}
+	c.unsynced = true
 	name, body, _ := pgwire.CString(msg)
 	if len(name) == 0 {
 		c.setUnnamed(body)

@@ -1,0 +1,122 @@
+package pooling
+
+import (
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// One client is cancelled at any moment, the other works on the same origin connection.
+func TestPooling37(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	victim, other := w.wire(t), w.wire(t)
+	const cancels = 1000
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		defer close(done)
+		var inner sync.WaitGroup
+		for range 4 {
+			inner.Go(func() {
+				for range cancels / 4 {
+					w.cancel(t, victim.pid, victim.secret)
+				}
+			})
+		}
+		inner.Wait()
+	})
+	ended := func() bool {
+		select {
+		case <-done:
+			return true
+		default:
+			return false
+		}
+	}
+	wg.Go(func() {
+		for i := 0; !ended(); i++ {
+			victim.send(q("select 1"), q("select pg_sleep(0.002)"))
+			if s, err := victim.tryReady(2); err != nil {
+				t.Errorf("victim: %s, %v", s, err)
+				return
+			}
+		}
+	})
+	wg.Go(func() {
+		for i := 0; !ended(); i++ {
+			want := fmt.Sprintf("1 2 D:%d C:SELECT_1 Z:I T D:1 C:SELECT_1 Z:I", i)
+			other.send(parse("", fmt.Sprintf("select %d", i)), bind(""), execute, syncMsg, q("select 1"))
+			if s, err := other.tryReady(2); err != nil || s != want {
+				t.Errorf("other: got %s, %v, want %s", s, err, want)
+				return
+			}
+		}
+	})
+	wg.Wait()
+	t.Logf("%+v", w.db.Counts())
+}
+
+func TestPooling38(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x, y := w.wire(t), w.wire(t)
+	x.want("C:BEGIN Z:T", q("begin"))
+	// In line.
+	y.send(q("select 1"), q("select 2"))
+	eventually(t, patience, "waits in line", func() bool { return w.db.Stats().Waiting == 1 })
+	began := time.Now()
+	w.cancel(t, y.pid, y.secret)
+	if got := y.read(2); got != "E:57014 Z:I" || time.Since(began) > 5*time.Second {
+		t.Errorf("%s, after %v", got, time.Since(began))
+	}
+	eventually(t, patience, "waits again", func() bool { return w.db.Stats().Waiting == 1 })
+	x.want("C:COMMIT Z:I", q("commit"))
+	y.got("T D:2 C:SELECT_1 Z:I")
+	// In line, by the extended protocol.
+	x.want("C:BEGIN Z:T", q("begin"))
+	y.send(parse("", "select 1"), bind(""), execute, syncMsg)
+	eventually(t, patience, "waits in line", func() bool { return w.db.Stats().Waiting == 1 })
+	w.cancel(t, y.pid, y.secret)
+	y.got("E:57014 Z:I")
+	x.want("C:COMMIT Z:I", q("commit"))
+	// Running, by wrong keys and by the right one.
+	x.send(q("select 'ran' from pg_sleep(0.3)"))
+	wrong := append([]byte(nil), x.secret...)
+	wrong[3] ^= 1
+	for range 20 {
+		w.cancel(t, x.pid, wrong)
+		w.cancel(t, x.pid+1000, x.secret)
+		w.cancel(t, y.pid, y.secret) // idle
+	}
+	x.got("T D:ran C:SELECT_1 Z:I")
+	x.send(parse("", "select pg_sleep(60)"), bind(""), execute, syncMsg, q("select 1"))
+	eventually(t, patience, "runs", func() bool { return running(t, "pg_sleep(60)") == 1 })
+	w.cancel(t, x.pid, x.secret)
+	x.got("1 2 E:57014 Z:I T D:1 C:SELECT_1 Z:I")
+	// In an idle transaction it is nobody's.
+	x.want("C:BEGIN Z:T", q("begin"))
+	w.cancel(t, x.pid, x.secret)
+	x.want("T D:1 C:SELECT_1 Z:T C:COMMIT Z:I", q("select 1"), q("commit"))
+}
+
+func TestQueryTimeout(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1), queryTimeout(500*time.Millisecond))
+	x := w.wire(t)
+	x.want("T E:57014 Z:I", q("select pg_sleep(60)"))
+	x.want("C:BEGIN Z:T C:SAVEPOINT Z:T", q("begin"), q("savepoint s"))
+	for range 2 { // each statement anew
+		x.want("T E:57014 Z:E C:ROLLBACK Z:T", q("select pg_sleep(60)"), q("rollback to s"))
+	}
+	x.want("C:COMMIT Z:I", q("commit"))
+	// Time between statements does not count, also where the pump has run.
+	x.send(q("begin"), parse("", "select 1 /*"+strings.Repeat("x", 40000)+"*/"), flush)
+	x.got("C:BEGIN Z:T 1")
+	x.want("Z:T", syncMsg)
+	deadline := time.NewTimer(1200 * time.Millisecond)
+	<-deadline.C
+	x.want("T D:1 C:SELECT_1 Z:T C:COMMIT Z:I", q("select 1"), q("commit"))
+}
