@@ -123,7 +123,7 @@ func (c *client) stop(err error) {
 func (c *client) joinPump() error {
 	c.mu.Lock()
 	c.closing = true
-	c.settle() // what the origin will not be heard about
+	c.settle()                                             // what the origin will not be heard about
 	if (c.ledger.n == 0 || c.copying) && c.origin != nil { // the pump waits for nothing
 		_ = c.origin.SetReadDeadline(time.Unix(1, 0))
 	}
