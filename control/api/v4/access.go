@@ -28,7 +28,7 @@ type ServiceToken struct {
 // ServiceTokenCreate is the body of POST /access/service_tokens.
 type ServiceTokenCreate struct {
 	Name string `json:"name"`
-	// Duration is a Go duration from 1h up, or "forever"; empty for 8760h, a year, which is Cloudflare's default.
+	// Duration is a Go duration such as 720h, or "forever"; empty for 8760h, a year, which is Cloudflare's default.
 	Duration string `json:"duration,omitempty"`
 }
 
