@@ -51,7 +51,8 @@ type Conn struct {
 
 // NewConn wraps nc, which it does not close by itself. A thrifty Conn holds no
 // buffer while it waits for the first byte of a message, also where nc is no
-// plain socket (TLS); this costs such a connection a second read per burst.
+// plain socket (TLS); this costs such a connection a second read per burst, and
+// its Release must be called between messages only.
 func NewConn(nc net.Conn, thrifty bool) *Conn {
 	c := &Conn{Conn: nc, thrift: thrifty}
 	if sc, ok := nc.(syscall.Conn); ok {
@@ -175,8 +176,9 @@ func (c *Conn) readSocket(fd uintptr) bool {
 }
 
 // fillHead waits with no more than a header's worth of memory. A TLS connection
-// keeps what did not fit of a record, so that the next read returns at once; no
-// message is shorter than a header, so nothing complete is missed.
+// keeps what did not fit of a record, so the next read returns at once where the
+// header says that there is more to come; no message is shorter than a header, so
+// nothing complete is missed where there is not.
 func (c *Conn) fillHead() error {
 	n, err := c.Conn.Read(c.head[:])
 	if n == 0 {
@@ -184,6 +186,17 @@ func (c *Conn) fillHead() error {
 	}
 	c.take()
 	c.w = copy(c.buf[:], c.head[:n])
+	if n < HeaderSize {
+		return nil
+	}
+	if _, body, err := Header(c.head[:]); err != nil || body == 0 {
+		return nil // what is wrong with it is the reader's to say
+	}
+	n, err = c.Conn.Read(c.buf[c.w:])
+	c.w += n
+	if n == 0 {
+		return err
+	}
 	return nil
 }
 
