@@ -132,8 +132,7 @@ func (p *Pool[C]) Get(w *Waiter[C]) (C, error) {
 		}
 		p.Discard(c)
 	}
-	p.stats.Waits++
-	if p.failed != nil && len(p.live) == 0 && time.Now().Before(p.retryAt) {
+	if p.down() {
 		err := p.failed
 		p.mu.Unlock()
 		return zero, err
@@ -142,6 +141,7 @@ func (p *Pool[C]) Get(w *Waiter[C]) (C, error) {
 		p.mu.Unlock()
 		return zero, ErrFull
 	}
+	p.stats.Waits++
 	w.since = time.Now()
 	p.waiters.push(w)
 	p.mu.Unlock()
@@ -170,53 +170,77 @@ func (p *Pool[C]) fresh(e entry[C], now time.Time) bool {
 	return e.gen == p.gen && now.Before(e.expires)
 }
 
-// retire forgets c and closes it beside the lock, which is held.
+// retire forgets c and closes it beside the lock, which is held. Run, which has
+// not come to its end, waits for the Close.
 func (p *Pool[C]) retire(c C) {
-	delete(p.live, c)
-	p.stats.Retired++
-	p.close(c)
-}
-
-// close closes c beside the lock, which is held. Run waits for it, but for what
-// comes back after the end.
-func (p *Pool[C]) close(c C) {
-	if p.closed {
-		go c.Close()
-		return
-	}
+	p.forget(c)
 	p.closers.Go(func() { c.Close() })
 }
 
+// forget takes c off the books. With it may go the last connection that the
+// waiting could have had from an origin that is down. The lock is held.
+func (p *Pool[C]) forget(c C) {
+	delete(p.live, c)
+	p.stats.Retired++
+	if p.down() {
+		p.failWaiters()
+	}
+}
+
+// down reports whether there is nothing to wait for: no connection is open, and
+// the next dial is a while off since the last has failed. The lock is held.
+func (p *Pool[C]) down() bool {
+	return p.failed != nil && len(p.live) == 0 && time.Now().Before(p.retryAt)
+}
+
+// failWaiters tells the waiting what the origin said. The lock is held.
+func (p *Pool[C]) failWaiters() {
+	for w := p.waiters.pop(); w != nil; w = p.waiters.pop() {
+		w.ready <- result[C]{err: p.failed}
+	}
+}
+
 // Put returns a connection that is ready for the next client: to the head of
-// the line, or to the idle stack.
+// the line, or to the idle stack. After the pool's end it closes it.
 func (p *Pool[C]) Put(c C) {
+	if p.put(c) {
+		c.Close()
+	}
+}
+
+// put reports whether c is left to be closed because the pool has ended.
+func (p *Pool[C]) put(c C) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	e, ok := p.live[c]
 	if !ok {
-		return // not of this pool
+		return false // not of this pool
+	}
+	if p.closed {
+		p.forget(c)
+		return true
 	}
 	now := time.Now()
-	if p.closed || !p.fresh(*e, now) {
+	if !p.fresh(*e, now) {
 		p.retire(c)
 		p.poke()
-		return
+		return false
 	}
 	if w := p.waiters.pop(); w != nil {
 		w.ready <- result[C]{c: c}
-		return
+		return false
 	}
 	e.since = now
 	c.Rest()
 	p.idle = append(p.idle, *e)
+	return false
 }
 
 // Discard closes a connection that must not be lent again.
 func (p *Pool[C]) Discard(c C) {
 	p.mu.Lock()
 	if _, ok := p.live[c]; ok {
-		delete(p.live, c)
-		p.stats.Retired++
+		p.forget(c)
 		defer p.poke()
 	}
 	p.mu.Unlock()
