@@ -37,10 +37,10 @@ demo: ## show the whole path on this machine (KEEP=1 leaves it running)
 	@$(MAKE) --no-print-directory build >/dev/null
 	@$(GO) run ./integration/cmd/demo $(if $(KEEP),-keep)
 
-bench: ## pgbench direct, through PgBouncer and through Sluice, side by side (ROUNDS, SECONDS, BENCH_SID=1)
+bench: ## pgbench direct, through PgBouncer and through Sluice, side by side (ROUNDS=3, LENGTH=2 seconds, BENCH_SID=1)
 	@scripts/install.sh postgres pgbouncer $(if $(BENCH_SID),sid)
 	@$(MAKE) --no-print-directory build >/dev/null
-	@$(GO) run ./integration/cmd/bench $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(SECONDS),-seconds $(SECONDS)) $(if $(BENCH_SID),-sid)
+	@$(GO) run ./integration/cmd/bench $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(LENGTH),-seconds $(LENGTH)) $(if $(BENCH_SID),-sid)
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@scripts/fuzz.sh $(FUZZTIME)
@@ -50,7 +50,7 @@ generate: ## regenerate what is generated (installs protoc when missing)
 	$(GO) generate ./...
 
 install: ## install what the tests need and this machine has not
-	@scripts/install.sh race postgres net node
+	@scripts/install.sh race postgres net node pgbouncer
 
 clean: ## remove what was built and cached in the checkout
 	rm -rf bin .cache

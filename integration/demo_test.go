@@ -16,7 +16,7 @@ import (
 
 // TestDemo runs what `make demo` runs, with a network namespace and without one.
 func TestDemo(t *testing.T) {
-	demo := buildDemo(t)
+	demo := buildCommand(t, "demo")
 	for _, test := range []struct {
 		name string
 		args []string
@@ -38,7 +38,7 @@ func TestDemo(t *testing.T) {
 // TestDemoKept: what KEEP=1 leaves can be used, and ends by the command that it names.
 func TestDemoKept(t *testing.T) {
 	ctx := within(t, 3*time.Minute)
-	out, err := exec.CommandContext(ctx, buildDemo(t), "-keep", "-bin", bin).CombinedOutput()
+	out, err := exec.CommandContext(ctx, buildCommand(t, "demo"), "-keep", "-bin", bin).CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
@@ -76,10 +76,25 @@ func TestDemoKept(t *testing.T) {
 	}
 }
 
-// buildDemo builds the demo's program; it uses the programs that are tested.
-func buildDemo(t *testing.T) string {
+// TestBench runs what `make bench` runs, as short as it goes: each way answers in each protocol.
+func TestBench(t *testing.T) {
+	bench := buildCommand(t, "bench")
+	out, err := exec.CommandContext(within(t, 3*time.Minute), bench, "-bin", bin, "-rounds", "1", "-seconds", "1", "-clients", "1", "-scale", "1").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, way := range []string{"direct", "pgbouncer", "sluice", "sluice+tunnel"} {
+		rows := regexp.MustCompile(`(?m)^ +1 +`+regexp.QuoteMeta(way)+` +[1-9]`).FindAllString(string(out), -1)
+		if len(rows) != 3 {
+			t.Errorf("%s has figures for %d protocols of 3:\n%s", way, len(rows), out)
+		}
+	}
+}
+
+// buildCommand builds a program of integration/cmd; it uses the programs that are tested.
+func buildCommand(t *testing.T, name string) string {
 	t.Helper()
 	dir := t.TempDir()
-	must(t, harness.Build(t.Context(), dir, false, "./integration/cmd/demo"))
-	return filepath.Join(dir, "demo")
+	must(t, harness.Build(t.Context(), dir, false, "./integration/cmd/"+name))
+	return filepath.Join(dir, name)
 }

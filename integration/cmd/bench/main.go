@@ -7,10 +7,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/sluicedb/sluice/integration/harness"
 )
 
 // options are the command line's.
@@ -19,6 +22,7 @@ type options struct {
 	seconds int
 	clients []int
 	scale   int
+	bin     string // directory of the programs
 	sid     string // the root of a Debian sid tree with a newer PgBouncer, "" is none
 }
 
@@ -36,6 +40,7 @@ func run() (err error) {
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds of each workload")
 	flag.IntVar(&o.seconds, "seconds", 2, "length of a round")
 	flag.IntVar(&o.scale, "scale", 10, "size of pgbench's tables: 100,000 rows each")
+	flag.StringVar(&o.bin, "bin", "", "directory of the programs, bin/ of the checkout when absent")
 	flag.Parse()
 	for field := range strings.SplitSeq(*clients, ",") {
 		n, err := strconv.Atoi(field)
@@ -56,6 +61,13 @@ func run() (err error) {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, time.Hour)
 	defer cancel()
+	if o.bin == "" {
+		root, err := harness.ModuleRoot(ctx)
+		if err != nil {
+			return err
+		}
+		o.bin = filepath.Join(root, "bin")
+	}
 	l, err := newLab(ctx, o)
 	if err != nil {
 		return err

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"path/filepath"
 	"strconv"
 
 	"github.com/sluicedb/sluice/integration/harness"
@@ -10,11 +9,7 @@ import (
 
 // addSluice starts a server and a connector, and adds the ways with and without the tunnel.
 func (l *lab) addSluice(ctx context.Context, pg *harness.Postgres) error {
-	root, err := harness.ModuleRoot(ctx)
-	if err != nil {
-		return err
-	}
-	sluice, err := l.stage.NewSluice(filepath.Join(root, "bin"), "127.0.0.1")
+	sluice, err := l.stage.NewSluice(l.bin, "127.0.0.1")
 	if err != nil {
 		return err
 	}

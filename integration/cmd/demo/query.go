@@ -22,13 +22,12 @@ const (
 )
 
 // whereami is what the database itself knows about the way.
-const whereami = `select current_setting('server_version') as "PostgreSQL", host(inet_server_addr()) as "its address", ` +
-	`host(inet_client_addr()) as "it is asked from", coalesce(s.version, 'none') as "TLS" ` +
-	`from pg_stat_ssl s where s.pid = pg_backend_pid()`
+const whereami = `select current_setting('server_version') as postgresql, inet_server_addr() as its_address, ` +
+	`inet_client_addr() as asked_from, version as tls from pg_stat_ssl where pid = pg_backend_pid()`
 
 // psql runs a query through the proxy with the password in its environment.
 func (d *demo) psql(ctx context.Context, sql string) (string, error) {
-	d.show.command(`psql "%s" -c "…"`, d.url())
+	d.show.command("psql \"%s\" \\\n      -c \"%s\"", d.url(), strings.ReplaceAll(sql, `"`, `\"`))
 	return d.stage.Output(ctx, harness.Command{Name: "psql", Path: "psql", Env: d.target.Env(), Args: []string{"-X", "-q", "-x", "-P", "border=0", "-c", sql}}, "")
 }
 
