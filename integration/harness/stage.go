@@ -13,8 +13,8 @@ import (
 )
 
 // stopGrace is how long a process gets between SIGTERM and SIGKILL when its stage closes. The
-// components drain for at most ten seconds.
-const stopGrace = 15 * time.Second
+// components let what runs finish for at most thirty seconds.
+const stopGrace = 45 * time.Second
 
 // Stage is a scratch directory with the processes and namespaces that live on it. Its methods
 // may be called concurrently. Close it.

@@ -24,9 +24,10 @@ const applicationName = "Sluice"
 // rolling back and resetting.
 const cleanTimeout = 5 * time.Second
 
-// cancelTimeout bounds one cancel request, its dial included (PgBouncer's
-// cancel_wait_timeout is 10 s as well).
-const cancelTimeout = 10 * time.Second
+// cancelTimeout bounds one cancel request, its dial included: as long as is
+// waited for what it is to end (cleanTimeout), so that a client that is gone is
+// done with after that, also where the way to the origin is gone too.
+const cancelTimeout = cleanTimeout
 
 var (
 	errPlaintextOrigin = errors.New("origin does not support TLS")

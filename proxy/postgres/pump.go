@@ -208,7 +208,9 @@ func (c *client) abandon() {
 	}
 	if half {
 		c.left.session = query.Spoilt
-		c.cancelOrigin()
+		if c.origin.cancelling() == nil { // calmDown has not asked already
+			c.cancelOrigin()
+		}
 	}
 	c.detach()
 }
