@@ -97,6 +97,12 @@ func maxConns(n int) func(*postgres.Config) {
 // newWorld starts a proxy with a pool of its own; it ends with the test.
 func newWorld(t testing.TB, changes ...func(*postgres.Config)) *world {
 	t.Helper()
+	return newServer(t, func(*postgres.Server) {}, changes...)
+}
+
+// newServer is newWorld with another server.
+func newServer(t testing.TB, serve func(*postgres.Server), changes ...func(*postgres.Config)) *world {
+	t.Helper()
 	pem, err := os.ReadFile(pg.CAFile)
 	if err != nil {
 		t.Fatal(err)
@@ -120,8 +126,9 @@ func newWorld(t testing.TB, changes ...func(*postgres.Config)) *world {
 	w := &world{db: postgres.NewDatabase(testDatabase, cfg, map[string]*pgwire.Verifier{testUser: cheapVerifier(t)})}
 	w.srv = &postgres.Server{
 		Lookup:         func(name string) (*postgres.Database, bool) { return w.db, name == testDatabase },
-		AllowPlaintext: true, Grace: 2 * time.Second, Logger: slog.New(slog.NewTextHandler(t.Output(), &slog.HandlerOptions{Level: slog.LevelDebug})),
+		AllowPlaintext: true, Grace: 2 * time.Second, Logger: slog.New(slog.DiscardHandler),
 	}
+	serve(w.srv)
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

@@ -16,8 +16,8 @@ import (
 	"github.com/sluicedb/sluice/protocol/pgwire"
 )
 
-// loginTimeout bounds everything before a client is logged in, TLS included
-// (Hyperdrive's connect limit; PostgreSQL's authentication_timeout is 60 s).
+// loginTimeout is LoginTimeout's default: Hyperdrive's connect limit
+// (PostgreSQL's authentication_timeout is 60 s).
 const loginTimeout = 15 * time.Second
 
 // maxLogins bounds the clients that are not logged in yet; more wait to be accepted.
@@ -39,8 +39,11 @@ type Server struct {
 	MaxClients int
 	// Grace is how long clients in a transaction may go on after Serve's
 	// context has ended; 0 means 30 s.
-	Grace  time.Duration
-	Logger *slog.Logger // required
+	Grace time.Duration
+	// LoginTimeout bounds everything before a client is logged in, TLS included;
+	// 0 means 15 s.
+	LoginTimeout time.Duration
+	Logger       *slog.Logger // required
 
 	once       sync.Once
 	mockSecret []byte        // salts of users that do not exist
@@ -66,6 +69,9 @@ func (s *Server) init() {
 	}
 	if s.Grace == 0 {
 		s.Grace = 30 * time.Second
+	}
+	if s.LoginTimeout == 0 {
+		s.LoginTimeout = loginTimeout
 	}
 }
 
@@ -122,7 +128,7 @@ func (s *Server) handle(nc net.Conn) {
 	defer nc.Close()
 	leave := sync.OnceFunc(func() { <-s.logins })
 	defer leave()
-	if err := nc.SetDeadline(time.Now().Add(loginTimeout)); err != nil {
+	if err := nc.SetDeadline(time.Now().Add(s.LoginTimeout)); err != nil {
 		return
 	}
 	c, err := s.login(nc)
