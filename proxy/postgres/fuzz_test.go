@@ -172,16 +172,17 @@ func serveScript(t *testing.T, driver, origins []byte, piece int, ready int) []b
 	said.cond, said.fatal = sync.NewCond(&said.mu), bytes.Contains(origins, []byte("FATAL"))
 	cfg := Config{Dial: func(context.Context) (net.Conn, error) { return nil, errors.New("no cancel requests") }, MaxConns: 2}
 	db := NewDatabase("d", cfg, nil)
+	ctx, cancel := context.WithCancel(t.Context())
 	dials := 0
 	var last *script
 	db.pool = pool.New(pool.Config[*origin]{Max: 1, WaitTimeout: time.Second, Dial: func(context.Context) (*origin, error) {
-		if dials++; dials > 20 {
+		if dials++; dials > 20 { // enough: the database is taken away
+			cancel()
 			return nil, errOriginGone
 		}
 		last = said.connect(last)
 		return &origin{Conn: pgwire.NewConn(last, false), db: db}, nil
 	}})
-	ctx, cancel := context.WithCancel(t.Context())
 	ran := make(chan struct{})
 	go func() { defer close(ran); db.Run(ctx) }()
 	s := &Server{Logger: slog.New(slog.DiscardHandler)}
