@@ -12,9 +12,9 @@ import (
 	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
 )
 
-// TestTunnel6StatelessReset kills a relay without a word and starts another in its place, with the same key: its peers learn of
+// TestTunnel06StatelessReset kills a relay without a word and starts another in its place, with the same key: its peers learn of
 // it from the next packet they send, long before the idle timeout.
-func TestTunnel6StatelessReset(t *testing.T) {
+func TestTunnel06StatelessReset(t *testing.T) {
 	key := [32]byte{1, 2, 3}
 	r := startRelay(t, nil)
 	serverTLS, _ := testTLS(t)
