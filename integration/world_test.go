@@ -16,14 +16,17 @@ var bin string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "sluice-bin-")
+		stage, err := harness.NewStage()
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer stage.Close()
+		bin = stage.Path("bin")
+		ctx := context.Background()
+		err = harness.Build(ctx, bin, true, "./cmd/sluice", "./cmd/sluice-connector")
 		if err == nil {
-			defer os.RemoveAll(dir)
-			bin = dir
-			err = harness.Build(context.Background(), dir, true, "./cmd/sluice", "./cmd/sluice-connector")
-			if err == nil {
-				err = harness.Build(context.Background(), dir, false, harness.NATSServer)
-			}
+			err = harness.Build(ctx, bin, false, harness.NATSServer)
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -63,6 +64,34 @@ func TestCloseEndsWhatWasStartedAndLeavesNothing(t *testing.T) {
 	}
 	if _, err := os.Stat(s.Dir); !os.IsNotExist(err) {
 		t.Errorf("directory left: %v", err)
+	}
+}
+
+func TestSweepRemovesWhatADeadProcessLeft(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"sluice-dead", "sluice-held", "sluice-detached", "other"} {
+		if err := os.Mkdir(filepath.Join(dir, name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if name == "sluice-detached" {
+			continue
+		}
+		f, err := lock(filepath.Join(dir, name, lockName), os.O_CREATE)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name == "sluice-held" {
+			defer f.Close()
+			continue
+		}
+		f.Close()
+	}
+	if err := sweep(dir); err != nil {
+		t.Fatal(err)
+	}
+	left, err := filepath.Glob(filepath.Join(dir, "*"))
+	if want := 3; err != nil || len(left) != want {
+		t.Errorf("left %q, %v, want all but the dead one's", left, err)
 	}
 }
 

@@ -22,7 +22,8 @@ type Stage struct {
 	// Dir is the scratch directory, passable but not readable by other users.
 	Dir string
 
-	thread *thread // starts the processes, so that they end when this process dies
+	lock   *os.File // held while this process lives, and the stage is its
+	thread *thread  // starts the processes, so that they end when this process dies
 
 	mu         sync.Mutex
 	processes  []*Process
@@ -35,17 +36,30 @@ type Stage struct {
 // secret is a value that must appear in no log and no argument list.
 type secret struct{ what, value string }
 
-// NewStage makes a stage in a new directory under the system's temporary one.
+// NewStage makes a stage in a new directory under the system's temporary one. It also removes the
+// directories of stages whose process died before it could: their processes died with it.
 func NewStage() (*Stage, error) {
-	dir, err := os.MkdirTemp("", "sluice-")
+	if err := sweep(os.TempDir()); err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp("", stagePrefix)
 	if err != nil {
 		return nil, err
 	}
 	// postgres runs as its own user and must pass through to its data.
-	if err := os.Chmod(dir, 0o711); err != nil {
-		return nil, errors.Join(err, os.Remove(dir))
+	err = os.Chmod(dir, 0o711)
+	s := &Stage{Dir: dir}
+	if err == nil {
+		s.lock, err = lock(s.Path("new"), os.O_CREATE)
 	}
-	return &Stage{Dir: dir, thread: newThread()}, nil
+	if err == nil { // locked before it has the name that sweep looks for
+		err = os.Rename(s.Path("new"), s.Path(lockName))
+	}
+	if err != nil {
+		return nil, errors.Join(err, os.RemoveAll(dir))
+	}
+	s.thread = newThread()
+	return s, nil
 }
 
 // Path joins elements to the stage's directory.
@@ -104,7 +118,10 @@ func (s *Stage) Logs() string {
 // Detach lets the processes outlive this one, unless the stage is closed. It must be called
 // before the first process starts. Whoever never closes the stage owns the processes, and what
 // their namespaces hold ends with them.
-func (s *Stage) Detach() { s.detached = true }
+func (s *Stage) Detach() error {
+	s.detached = true
+	return os.Remove(s.Path(lockName)) // without it the stage is nobody's to sweep
+}
 
 // Close ends the stage's processes, all at once since some drain until others are gone, and
 // removes its directory.
@@ -128,7 +145,7 @@ func (s *Stage) Close() error {
 	for _, f := range closers {
 		errs = append(errs, f())
 	}
-	return errors.Join(append(errs, os.RemoveAll(s.Dir))...)
+	return errors.Join(append(errs, os.RemoveAll(s.Dir), s.lock.Close())...)
 }
 
 // onClose registers what Close does once no process runs any more.

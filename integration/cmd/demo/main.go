@@ -44,7 +44,9 @@ func run() (err error) {
 	}
 	d := &demo{stage: stage, bin: *bin, noNamespace: *noNamespace, show: newPrinter(os.Stdout)}
 	if *keep {
-		stage.Detach()
+		if err := stage.Detach(); err != nil {
+			return errors.Join(err, stage.Close())
+		}
 	}
 	err = d.run(ctx)
 	if err != nil && ctx.Err() == nil {
