@@ -71,8 +71,9 @@ func hostnameOf(host string) (string, bool) {
 }
 
 // serveGeneric joins one WebSocket to one stream, for clients that know nothing of Sluice. The stream is open before the upgrade
-// is answered, so that a refusal is an HTTP status.
-func (r *Relay) serveGeneric(w http.ResponseWriter, req *http.Request) {
+// is answered, so that a refusal is an HTTP status. The request's context bounds the open alone: net/http may still end it when a
+// client closes right after the upgrade, which is that client's EOF. ctx ends when the relay does.
+func (r *Relay) serveGeneric(ctx context.Context, w http.ResponseWriter, req *http.Request) {
 	if r.generic.Add(1) > int64(r.cfg.MaxGeneric) {
 		r.generic.Add(-1)
 		answer(w, &tunnel.Refusal{Code: tunnelpb.Code_LIMITED, Message: "the relay has as many connections as it takes", RetryAfter: time.Second})
@@ -101,7 +102,7 @@ func (r *Relay) serveGeneric(w http.ResponseWriter, req *http.Request) {
 		l.Reset(stream.CodeProtocol)
 		return
 	}
-	r.joinGeneric(req.Context(), newMessageConn(ws, req.RemoteAddr), l)
+	r.joinGeneric(ctx, newMessageConn(ws, req.RemoteAddr), l)
 }
 
 // malformed stands for credentials that were not one ID and one secret: no token has it for an ID, so that it is refused, recorded,

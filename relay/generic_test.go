@@ -170,6 +170,38 @@ func TestGenericWebSocketEnds(t *testing.T) {
 	}
 }
 
+// A client that goes on sending when the origin has ended must not look as if it had ended cleanly before: the origin gets all of
+// it and EOF, or a reset.
+func TestGenericWebSocketThatGoesOnLosesNothingUnseen(t *testing.T) {
+	g := newRig(t, nil)
+	streams := make(chan *tunnel.Stream, 1)
+	g.connector("c1", 0, held(streams))
+	const messages = 50
+	for range 20 {
+		ws := g.websocket(t)
+		st := receive(t, "stream", streams)
+		st.SetReadDeadline(time.Now().Add(testWait))
+		go st.CloseWrite()
+		sent := make(chan int, 1)
+		go func() {
+			n := 0
+			for range messages {
+				if ws.Write(t.Context(), websocket.MessageBinary, []byte("x")) != nil {
+					break
+				}
+				n++
+			}
+			sent <- n
+			ws.Read(t.Context()) // the Close frame, which this answers
+		}()
+		got, err := io.Copy(io.Discard, st)
+		if n := <-sent; err == nil && int(got) != n {
+			t.Errorf("the origin saw a clean end after %d bytes of %d", got, n)
+		}
+		st.Reset(stream.CodeAborted)
+	}
+}
+
 // A client of cloudflared's kind ends without a Close frame, as a TCP client does.
 func TestGenericWebSocketEndsWithoutCloseFrame(t *testing.T) {
 	tests := []struct {

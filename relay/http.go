@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/http"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,14 +23,14 @@ const (
 
 // serveTCP serves WebSocket sessions and generic WebSocket clients until ctx ends, and returns when all have ended.
 func (r *Relay) serveTCP(ctx context.Context, server *tunnel.Server, ln net.Listener) error {
-	var requests sync.WaitGroup
+	var requests tasks // a handler may begin while Close and Wait are under way
 	conf := r.cfg.TLS.Clone()
 	conf.NextProtos = []string{"http/1.1"} // an upgrade is HTTP/1.1
 	h := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
-			requests.Add(1) // before Serve has returned: a handler runs
-			defer requests.Done()
-			r.serveHTTP(server, w, req)
+			requests.begin()
+			defer requests.done()
+			r.serveHTTP(ctx, server, w, req)
 		}),
 		TLSConfig:         conf,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
@@ -71,15 +70,15 @@ func (s *strangers) observe(c net.Conn, state http.ConnState) {
 	}
 }
 
-// serveHTTP tells sessions of peers from generic WebSocket clients; there is nothing else here.
-func (r *Relay) serveHTTP(server *tunnel.Server, w http.ResponseWriter, req *http.Request) {
+// serveHTTP tells sessions of peers from generic WebSocket clients; there is nothing else here. ctx ends when the relay does.
+func (r *Relay) serveHTTP(ctx context.Context, server *tunnel.Server, w http.ResponseWriter, req *http.Request) {
 	switch {
 	case !hasToken(req.Header, "Upgrade", "websocket") || !hasToken(req.Header, "Connection", "upgrade"):
 		http.NotFound(w, req)
 	case hasToken(req.Header, "Sec-Websocket-Protocol", tunnel.Protocol):
 		server.ServeWebSocket(w, req)
 	default:
-		r.serveGeneric(w, req)
+		r.serveGeneric(ctx, w, req)
 	}
 }
 

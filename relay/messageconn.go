@@ -15,9 +15,9 @@ import (
 )
 
 // messageConn is a WebSocket as a stream: the bytes of its messages, however they are split. WebSocket cannot half-close: when one
-// side's data ends, a Close frame says so, and what the other still sends is read until it answers, for five seconds at most. A
-// client that only closes its connection between two messages has ended as a TCP client does, with a FIN: an EOF. Anything else,
-// in a message or by a RST, is a reset and never an EOF.
+// side's data ends, a Close frame says so, and the other has five seconds to answer it. What a client still sends meanwhile the
+// library throws away: such a client's end is a reset. A client that only closes its connection between two messages has ended as
+// a TCP client does, with a FIN: an EOF. Anything else, in a message or by a RST, is a reset and never an EOF.
 type messageConn struct {
 	ws     *websocket.Conn
 	remote net.Addr
@@ -28,15 +28,24 @@ type messageConn struct {
 	message io.Reader  // the rest of the message that is being read; nil between messages
 	ended   error      // what reading has ended with
 
-	once   sync.Once
-	mu     sync.Mutex
-	reason *stream.ResetError // why this side aborted
+	once      sync.Once
+	mu        sync.Mutex
+	turn      *sync.Cond         // listening, hurried or reason has changed
+	reason    *stream.ResetError // why this side aborted
+	listening bool               // the reader waits for a message, or has read the end
+	hurried   bool               // CloseWrite has waited for the reader long enough
+	closing   bool               // a Close frame of this side is under way
+	lossy     bool               // something that the client sent may have been thrown away
 }
+
+// closeTimeout bounds the wait for a reader before a Close frame is sent. It is the library's own wait for the answer.
+const closeTimeout = 5 * time.Second
 
 // newMessageConn makes a stream of a WebSocket, and owns it.
 func newMessageConn(ws *websocket.Conn, remote string) *messageConn {
 	ws.SetReadLimit(-1) // a message is never held: it may be of any size
 	c := &messageConn{ws: ws, remote: address(remote)}
+	c.turn = sync.NewCond(&c.mu)
 	c.read.init()
 	c.write.init()
 	return c
@@ -100,10 +109,15 @@ func (c *messageConn) next() error {
 	if c.message != nil {
 		return nil
 	}
+	c.listen()
 	_, message, err := c.ws.Reader(c.read.ctx)
-	if err != nil {
+	if lossy := c.heard(err == nil); err != nil {
 		c.ended = c.failure(err, &c.read)
 		switch status := websocket.CloseStatus(err); {
+		case lossy:
+			if errors.Is(c.ended, net.ErrClosed) {
+				c.ended = &stream.ResetError{Code: stream.CodeAborted}
+			}
 		case status == websocket.StatusNormalClosure, status == websocket.StatusGoingAway, status == websocket.StatusNoStatusRcvd:
 			c.ended = io.EOF
 		case status == -1 && errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
@@ -113,6 +127,44 @@ func (c *messageConn) next() error {
 	}
 	c.message = message
 	return nil
+}
+
+// listen says that the reader waits for a message: until it has one, the library reads nothing on its own account.
+func (c *messageConn) listen() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.listening = true
+	c.lossy = c.lossy || c.closing
+	c.turn.Broadcast()
+}
+
+// heard notes that the reader has a message or the end, and reports whether something before it may have been thrown away. Between
+// two messages the library's Close reads in the reader's place.
+func (c *messageConn) heard(message bool) (lossy bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if message {
+		c.listening = false
+		c.lossy = c.lossy || c.closing
+	}
+	return c.lossy
+}
+
+// awaitReader waits until the reader waits for a message, at most for closeTimeout: a Close frame that is sent before takes the
+// reading over from it.
+func (c *messageConn) awaitReader() {
+	hurry := time.AfterFunc(closeTimeout, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.hurried = true
+		c.turn.Broadcast()
+	})
+	defer hurry.Stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for !c.listening && !c.hurried && c.reason == nil {
+		c.turn.Wait()
+	}
 }
 
 // Write implements stream.Conn: one binary message.
@@ -140,6 +192,7 @@ func (c *messageConn) failure(err error, d *deadline) error {
 
 // CloseWrite implements stream.Conn: it says that the data has ended, and waits for the client to say so too.
 func (c *messageConn) CloseWrite() error {
+	c.awaitReader()
 	c.close(websocket.StatusNormalClosure, "")
 	return nil
 }
@@ -157,6 +210,7 @@ func (c *messageConn) Reset(code stream.Code) error {
 	c.mu.Lock()
 	if c.reason == nil {
 		c.reason = &stream.ResetError{Code: code}
+		c.turn.Broadcast()
 	}
 	c.mu.Unlock()
 	status := websocket.StatusInternalError
@@ -175,7 +229,12 @@ func (c *messageConn) Reset(code stream.Code) error {
 // close sends one Close frame, waits at most five seconds for the client's, and frees the WebSocket. A client that is gone, or
 // does not answer, is no error of ours.
 func (c *messageConn) close(status websocket.StatusCode, reason string) {
-	c.once.Do(func() { c.ws.Close(status, reason) })
+	c.once.Do(func() {
+		c.mu.Lock()
+		c.closing = true
+		c.mu.Unlock()
+		c.ws.Close(status, reason)
+	})
 }
 
 // LocalAddr implements net.Conn.

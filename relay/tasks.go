@@ -12,10 +12,15 @@ type tasks struct {
 
 // Go runs f in a goroutine.
 func (t *tasks) Go(f func()) {
-	t.mu.Lock()
-	t.n++
-	t.mu.Unlock()
+	t.begin()
 	go t.run(f)
+}
+
+// begin counts the caller's goroutine, until done.
+func (t *tasks) begin() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.n++
 }
 
 func (t *tasks) run(f func()) {
