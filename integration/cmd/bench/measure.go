@@ -148,7 +148,7 @@ func (l *lab) table(out *tabwriter.Writer, clients int, results []result) (failu
 		switch tps := results[i].median(func(s sample) float64 { return s.tps }); {
 		case e.name == "direct":
 			direct = tps
-		case strings.HasPrefix(e.name, "pgbouncer"): // the newest of them that ran
+		case strings.HasPrefix(e.name, "pgbouncer"): // the faster of two
 			pgbouncer = max(pgbouncer, tps)
 		}
 	}
