@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/sluicedb/sluice/protocol/stream"
@@ -41,9 +42,12 @@ func (r *Relay) drain(ctx context.Context) {
 		r.log.Warn("grace period is over, streams are reset", "streams", r.live.len())
 	case <-ctx.Done():
 	}
+	// The streams first, so that their clients hear why and not of a lost session.
+	var cuts sync.WaitGroup
 	for _, l := range r.live.all() {
-		r.tasks.Go(func() { r.cut(l, stream.CodeDraining) })
+		cuts.Go(func() { r.cut(l, stream.CodeDraining) })
 	}
+	cuts.Wait()
 	for _, s := range append(r.registry.sessions(), r.clients.sessions()...) {
 		r.tasks.Go(func() { s.Close(stream.CodeDraining, "the relay is shutting down") })
 	}

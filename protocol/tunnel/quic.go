@@ -107,9 +107,10 @@ func quicSessionError(err error) error {
 // quicStream makes a quic.Stream keep the contract of stream.Conn.
 type quicStream struct {
 	qs    *quic.Stream
-	conn  *quic.Conn    // for the addresses
-	wmu   sync.Mutex    // held by Write: quic.Stream.Close must not run at the same time
-	ended atomic.Uint32 // endedNot, endedClosed or endedReset
+	conn  *quic.Conn                        // for the addresses
+	wmu   sync.Mutex                        // held by Write: quic.Stream.Close must not run at the same time
+	ended atomic.Uint32                     // endedNot, endedClosed or endedReset
+	reset atomic.Pointer[stream.ResetError] // made by this side
 	peek  [1]byte
 }
 
@@ -118,6 +119,8 @@ const (
 	endedNot = iota
 	endedClosed
 	endedReset
+
+	endedBits = 8 // below the code
 )
 
 func (s *quicStream) Read(p []byte) (int, error) {
@@ -130,10 +133,13 @@ func (s *quicStream) Read(p []byte) (int, error) {
 
 func (s *quicStream) WaitRead() error {
 	_, err := s.qs.Peek(s.peek[:])
-	if err == nil || err == io.EOF {
+	if err != nil {
+		err = s.explain(err)
+	}
+	if err == io.EOF {
 		return nil
 	}
-	return s.explain(err)
+	return err
 }
 
 func (s *quicStream) Write(p []byte) (int, error) {
@@ -176,9 +182,10 @@ func (s *quicStream) Close() error {
 }
 
 func (s *quicStream) Reset(code stream.Code) error {
-	if !s.ended.CompareAndSwap(endedNot, endedReset) {
+	if !s.ended.CompareAndSwap(endedNot, uint64(code)<<endedBits|endedReset) {
 		return nil
 	}
+	s.reset.Store(&stream.ResetError{Code: code})
 	s.qs.CancelWrite(quic.StreamErrorCode(code))
 	s.qs.CancelRead(quic.StreamErrorCode(code))
 	return nil
@@ -187,9 +194,11 @@ func (s *quicStream) Reset(code stream.Code) error {
 func (s *quicStream) explain(err error) error {
 	var reset *quic.StreamError
 	switch {
+	case s.reset.Load() != nil: // whatever the peer, or the session's end, made of it meanwhile
+		return s.reset.Load()
 	case err == io.EOF, errors.Is(err, os.ErrDeadlineExceeded):
 		return err
-	case s.ended.Load() == endedClosed, errors.Is(err, quic.ErrStreamClosed):
+	case ended == endedClosed, errors.Is(err, quic.ErrStreamClosed):
 		return net.ErrClosed
 	case errors.As(err, &reset):
 		return &stream.ResetError{Code: stream.Code(reset.ErrorCode), Remote: reset.Remote}
