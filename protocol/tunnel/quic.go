@@ -119,8 +119,6 @@ const (
 	endedNot = iota
 	endedClosed
 	endedReset
-
-	endedBits = 8 // below the code
 )
 
 func (s *quicStream) Read(p []byte) (int, error) {
@@ -133,13 +131,10 @@ func (s *quicStream) Read(p []byte) (int, error) {
 
 func (s *quicStream) WaitRead() error {
 	_, err := s.qs.Peek(s.peek[:])
-	if err != nil {
-		err = s.explain(err)
-	}
-	if err == io.EOF {
+	if err == nil || err == io.EOF {
 		return nil
 	}
-	return err
+	return s.explain(err)
 }
 
 func (s *quicStream) Write(p []byte) (int, error) {
@@ -182,7 +177,7 @@ func (s *quicStream) Close() error {
 }
 
 func (s *quicStream) Reset(code stream.Code) error {
-	if !s.ended.CompareAndSwap(endedNot, uint64(code)<<endedBits|endedReset) {
+	if !s.ended.CompareAndSwap(endedNot, endedReset) {
 		return nil
 	}
 	s.reset.Store(&stream.ResetError{Code: code})
@@ -198,7 +193,7 @@ func (s *quicStream) explain(err error) error {
 		return s.reset.Load()
 	case err == io.EOF, errors.Is(err, os.ErrDeadlineExceeded):
 		return err
-	case ended == endedClosed, errors.Is(err, quic.ErrStreamClosed):
+	case s.ended.Load() == endedClosed, errors.Is(err, quic.ErrStreamClosed):
 		return net.ErrClosed
 	case errors.As(err, &reset):
 		return &stream.ResetError{Code: stream.Code(reset.ErrorCode), Remote: reset.Remote}
