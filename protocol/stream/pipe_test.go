@@ -211,3 +211,27 @@ func TestTunnel37ResetSeenByWriter(t *testing.T) {
 		a.Close()
 	}
 }
+
+// TestTunnel37EndsTogether has both sides of a socket end at once. Each EOF is one, however the two cross.
+func TestTunnel37EndsTogether(t *testing.T) {
+	ln := listen(t, "tcp", "127.0.0.1:0")
+	for range 2000 {
+		a, b := tcpPair(t, ln)
+		var ends sync.WaitGroup
+		for _, c := range []stream.Conn{a, b} {
+			ends.Go(func() {
+				if err := c.CloseWrite(); err != nil {
+					t.Errorf("CloseWrite: %v", err)
+				}
+			})
+			ends.Go(func() {
+				if _, err := c.Read(make([]byte, 1)); err != io.EOF {
+					t.Errorf("Read = %v, want EOF", err)
+				}
+			})
+		}
+		ends.Wait()
+		a.Close()
+		b.Close()
+	}
+}

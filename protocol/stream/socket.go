@@ -53,9 +53,10 @@ func (s *socket) Read(p []byte) (int, error) {
 }
 
 // wasReset reports whether the EOF that was read is none. The system tells of a reset once, be it to a Write, and then reads as
-// EOF. A socket that has an EOF from its peer and has not sent its own is still connected.
+// EOF. A socket that has an EOF from its peer and has not sent its own is still connected. The order matters: CloseWrite notes
+// that it was called before the system can say that the socket is no longer connected on its account.
 func (s *socket) wasReset() bool {
-	return s.broken.Load() || !s.finished.Load() && !s.wait.connected()
+	return s.broken.Load() || !s.wait.connected() && !s.finished.Load()
 }
 
 func (s *socket) Write(p []byte) (int, error) {
