@@ -109,17 +109,12 @@ type quicStream struct {
 	qs    *quic.Stream
 	conn  *quic.Conn                        // for the addresses
 	wmu   sync.Mutex                        // held by Write: quic.Stream.Close must not run at the same time
-	ended atomic.Uint32                     // endedNot, endedClosed or endedReset
-	reset atomic.Pointer[stream.ResetError] // made by this side
+	ended atomic.Pointer[stream.ResetError] // the Reset made by this side, closed after a Close, nil before either
 	peek  [1]byte
 }
 
-// What ended holds.
-const (
-	endedNot = iota
-	endedClosed
-	endedReset
-)
+// closed is what quicStream.ended holds after a Close.
+var closed = new(stream.ResetError)
 
 func (s *quicStream) Read(p []byte) (int, error) {
 	n, err := s.qs.Read(p)
@@ -131,10 +126,13 @@ func (s *quicStream) Read(p []byte) (int, error) {
 
 func (s *quicStream) WaitRead() error {
 	_, err := s.qs.Peek(s.peek[:])
-	if err == nil || err == io.EOF {
+	if err == nil {
 		return nil
 	}
-	return s.explain(err)
+	if err = s.explain(err); err == io.EOF {
+		return nil
+	}
+	return err
 }
 
 func (s *quicStream) Write(p []byte) (int, error) {
@@ -150,8 +148,8 @@ func (s *quicStream) Write(p []byte) (int, error) {
 func (s *quicStream) CloseWrite() error {
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
-	if s.ended.Load() != endedNot {
-		return net.ErrClosed
+	if s.ended.Load() != nil {
+		return s.explain(net.ErrClosed)
 	}
 	if err := s.qs.Close(); err != nil {
 		// The peer reads no more; the cause of the stream's context says with which code.
@@ -161,7 +159,7 @@ func (s *quicStream) CloseWrite() error {
 }
 
 func (s *quicStream) Close() error {
-	if !s.ended.CompareAndSwap(endedNot, endedClosed) {
+	if !s.ended.CompareAndSwap(nil, closed) {
 		return nil
 	}
 	if s.wmu.TryLock() {
@@ -177,10 +175,9 @@ func (s *quicStream) Close() error {
 }
 
 func (s *quicStream) Reset(code stream.Code) error {
-	if !s.ended.CompareAndSwap(endedNot, endedReset) {
+	if !s.ended.CompareAndSwap(nil, &stream.ResetError{Code: code}) {
 		return nil
 	}
-	s.reset.Store(&stream.ResetError{Code: code})
 	s.qs.CancelWrite(quic.StreamErrorCode(code))
 	s.qs.CancelRead(quic.StreamErrorCode(code))
 	return nil
@@ -188,12 +185,13 @@ func (s *quicStream) Reset(code stream.Code) error {
 
 func (s *quicStream) explain(err error) error {
 	var reset *quic.StreamError
+	ended := s.ended.Load()
 	switch {
-	case s.reset.Load() != nil: // whatever the peer, or the session's end, made of it meanwhile
-		return s.reset.Load()
+	case ended != nil && ended != closed: // whatever the peer, or the session's end, made of it meanwhile
+		return ended
 	case err == io.EOF, errors.Is(err, os.ErrDeadlineExceeded):
 		return err
-	case s.ended.Load() == endedClosed, errors.Is(err, quic.ErrStreamClosed):
+	case ended == closed, errors.Is(err, quic.ErrStreamClosed):
 		return net.ErrClosed
 	case errors.As(err, &reset):
 		return &stream.ResetError{Code: stream.Code(reset.ErrorCode), Remote: reset.Remote}
