@@ -240,26 +240,42 @@ func startProgram(t *testing.T, binary string) *program {
 	return p
 }
 
-// wantPages asks for health, readiness and metrics.
+// wantPages asks for health, readiness and metrics. A slot counts as registered a moment after the relay has configured it.
 func (p *program) wantPages() {
 	p.t.Helper()
 	url := regexp.MustCompile(`url=(http://[0-9.:]+)/metrics`).FindStringSubmatch(p.log.String())
 	if url == nil {
 		p.t.Fatalf("the log does not say where metrics are:\n%s", p.log)
 	}
+	deadline := time.Now().Add(testWait)
 	for path, want := range map[string]string{
 		"/healthz": "ok", "/ready": `"registered_slots":4`, "/metrics": `sluice_connector_slot_registered{carrier="quic",slot="3"} 1`,
 	} {
-		resp, err := http.Get(url[1] + path)
-		if err != nil {
-			p.t.Fatal(err)
-		}
-		body, _ := io.ReadAll(resp.Body)
-		resp.Body.Close()
-		if resp.StatusCode != 200 || !strings.Contains(string(body), want) {
-			p.t.Errorf("%s answers %d without %s:\n%s", path, resp.StatusCode, want, body)
+		for {
+			code, body := p.get(url[1] + path)
+			if code == 200 && strings.Contains(body, want) {
+				break
+			}
+			if time.Now().After(deadline) {
+				p.t.Fatalf("%s answers %d without %s:\n%s", path, code, want, body)
+			}
 		}
 	}
+}
+
+// get returns the status and the body of a page.
+func (p *program) get(url string) (int, string) {
+	p.t.Helper()
+	resp, err := http.Get(url)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
 }
 
 func (p *program) signal(s os.Signal) {

@@ -82,8 +82,8 @@ type admission struct {
 
 var errBusy = errors.New("too many handshakes are under way")
 
-// admit takes a place, or returns nil when there is none.
-func (s *Server) admit() *admission {
+// places returns the places of peers that have not been welcomed.
+func (s *Server) places() chan struct{} {
 	s.once.Do(func() {
 		n := s.MaxHandshakes
 		if n <= 0 {
@@ -91,16 +91,22 @@ func (s *Server) admit() *admission {
 		}
 		s.slots = make(chan struct{}, n)
 	})
+	return s.slots
+}
+
+// admit takes a place, or returns nil when there is none.
+func (s *Server) admit() *admission {
+	slots := s.places()
 	select {
-	case s.slots <- struct{}{}:
-		return &admission{slots: s.slots}
+	case slots <- struct{}{}:
+		return &admission{slots: slots}
 	default:
 		return nil
 	}
 }
 
-// busy reports that half of the places are taken: strangers must then prove their address.
-func (s *Server) busy() bool { return len(s.slots) > cap(s.slots)/2 }
+// busy reports that more than half of the places are taken: strangers must then prove their address.
+func (s *Server) busy() bool { return len(s.places()) > cap(s.places())/2 }
 
 func (a *admission) release() { a.once.Do(func() { <-a.slots }) }
 
