@@ -101,7 +101,7 @@ func (c *Control) DeleteServiceToken(ctx context.Context, accountID, id string) 
 		if _, err := fetch(t, kindServiceToken, accountID, id, tokenAccount); err != nil {
 			return err
 		}
-		return t.deleteToken(kindServiceToken, id)
+		return t.deleteSeen(kindServiceToken, id)
 	})
 }
 

@@ -54,6 +54,7 @@ type Control struct {
 	firstToken *Secret
 	audit      *auditor
 	metrics    *metrics
+	presence   *presence
 
 	turn chan struct{} // held by the one change of this node that is tried again
 
@@ -78,10 +79,11 @@ func Open(ctx context.Context, cfg Config) (*Control, error) {
 		return nil, err
 	}
 	c := &Control{
-		logger:  cfg.Logger,
-		replica: newReplica(cfg.Logger),
-		turn:    make(chan struct{}, 1),
-		seen:    map[string]time.Time{},
+		logger:   cfg.Logger,
+		replica:  newReplica(cfg.Logger),
+		presence: newPresenceOf(cfg.Logger),
+		turn:     make(chan struct{}, 1),
+		seen:     map[string]time.Time{},
 	}
 	c.metrics = newMetrics(c)
 	if err := c.open(ctx, cfg); err != nil {
@@ -99,6 +101,7 @@ func (c *Control) open(ctx context.Context, cfg Config) error {
 		nc.Close()
 		return err
 	}
+	c.presence.store, c.presence.clustered = c.store, cfg.StoreURL != ""
 	if c.audit, err = openAuditor(ctx, c.store, cfg.StoreURL != "", c.metrics); err != nil {
 		return err
 	}
@@ -192,7 +195,7 @@ func checkStoreURL(list string) error {
 }
 
 // Run follows the store, so that the snapshot has what other nodes write, and
-// writes audit records and token uses. It blocks until ctx ends, gives what is
+// writes audit records, token uses and the presence of a relay here. It blocks until ctx ends, gives what is
 // queued a few seconds, and returns nil then.
 func (c *Control) Run(ctx context.Context) error {
 	if c.running.Swap(true) {
@@ -203,6 +206,8 @@ func (c *Control) Run(ctx context.Context) error {
 	g.Go(func() error { return c.store.follow(ctx, c.replica, c.watching.Store) })
 	g.Go(func() error { return c.audit.run(ctx) })
 	g.Go(func() error { return c.flushSeen(ctx) })
+	g.Go(func() error { return c.presence.follow(ctx) })
+	g.Go(func() error { return c.presence.tell(ctx) })
 	if err := g.Wait(); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}

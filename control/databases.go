@@ -261,7 +261,7 @@ func (c *Control) deleteManaged(t *tx, accountID string, m *Managed) error {
 	case err != nil:
 		return err
 	}
-	return t.deleteToken(kindServiceToken, m.ServiceTokenID)
+	return t.deleteSeen(kindServiceToken, m.ServiceTokenID)
 }
 
 // CreateCredential adds a client credential and returns its password, which is

@@ -19,8 +19,8 @@ import (
 const embeddedStart = time.Minute
 
 // embeddedMemory is the JetStream memory limit in bytes. Every stream is in
-// files, so that nothing needs it but the server's own minimum.
-const embeddedMemory = 16 << 20
+// files but presence: of the 10,000 sessions of a full relay that is some 10 MB.
+const embeddedMemory = 64 << 20
 
 // embedded is a NATS server in this process, without a port.
 type embedded struct {

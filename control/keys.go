@@ -48,14 +48,23 @@ func validID(id string) bool {
 // claimKey is where the claim of a name is stored. Names hold characters that
 // subjects do not, so they are encoded.
 func claimKey(kind, name string) string {
-	return kindClaim + "." + kind + "." + base64.RawURLEncoding.EncodeToString([]byte(name))
+	return kindClaim + "." + kind + "." + encodeName(name)
+}
+
+// encodeName makes one token of a subject out of any text; decodeName is its
+// reverse.
+func encodeName(name string) string { return base64.RawURLEncoding.EncodeToString([]byte(name)) }
+
+func decodeName(token string) (string, bool) {
+	text, err := base64.RawURLEncoding.DecodeString(token)
+	return string(text), err == nil
 }
 
 // splitClaim is the reverse of claimKey, after the leading kindClaim.
 func splitClaim(rest string) (kind, name string, ok bool) {
 	kind, encoded, ok := strings.Cut(rest, ".")
-	text, err := base64.RawURLEncoding.DecodeString(encoded)
-	return kind, string(text), ok && err == nil
+	name, decoded := decodeName(encoded)
+	return kind, name, ok && decoded
 }
 
 // scoped is a name that is unique within an account only.

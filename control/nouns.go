@@ -83,12 +83,12 @@ func (c *Control) DeleteAPIToken(ctx context.Context, accountID, id string) erro
 		if _, err := fetch(t, kindAPIToken, accountID, id, (*APIToken).account); err != nil {
 			return err
 		}
-		return t.deleteToken(kindAPIToken, id)
+		return t.deleteSeen(kindAPIToken, id)
 	})
 }
 
-// deleteToken deletes a token and the record of its last use.
-func (t *tx) deleteToken(kind, id string) error {
+// deleteSeen deletes a noun and the record of its last use.
+func (t *tx) deleteSeen(kind, id string) error {
 	if err := t.write(nounKey(kind, id), nil); err != nil {
 		return err
 	}

@@ -10,13 +10,14 @@ import (
 const seenInterval = time.Minute
 
 // seenMost bounds how many tokens' uses are held until they are written. Only
-// tokens of the snapshot are noted, so this is a bound of last resort.
+// what is in the snapshot is noted, so this is a bound of last resort.
 const seenMost = 100_000
 
 // shutdownWait bounds the last writes after Run's context has ended.
 const shutdownWait = 3 * time.Second
 
-// Seen notes that a service token or API token was used. It never blocks and
+// Seen notes that a service token or API token was used, or that a connector of a
+// tunnel came or went. It never blocks and
 // never asks the store: Run writes the latest times in batches.
 func (c *Control) Seen(tokenID string, at time.Time) {
 	c.seenMu.Lock()
@@ -58,8 +59,9 @@ func (c *Control) writeSeen(ctx context.Context) {
 	for id, at := range noted {
 		_, service := snap.serviceTokens.get(id)
 		_, api := snap.apiTokens.get(id)
-		// A token that was deleted meanwhile leaves nothing behind.
-		if (service || api) && at.After(snap.LastSeen(id).Add(time.Second)) {
+		_, tunnel := snap.tunnels.get(id)
+		// What was deleted meanwhile leaves nothing behind.
+		if (service || api || tunnel) && at.After(snap.LastSeen(id).Add(time.Second)) {
 			ops = append(ops, op{key: nounKey(kindSeen, id), value: []byte(at.UTC().Format(time.RFC3339)), anyRev: true})
 		}
 	}

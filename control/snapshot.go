@@ -142,10 +142,11 @@ func (s *Snapshot) ServiceTokens(accountID string) []*access.ServiceToken {
 		func(t *access.ServiceToken) (time.Time, string) { return t.CreatedAt, t.ID })
 }
 
-// LastSeen returns when a service token or API token was last used, as far as
-// the batched writes have told (seenInterval); zero if never.
-func (s *Snapshot) LastSeen(tokenID string) time.Time {
-	at, _ := s.seen.get(tokenID)
+// LastSeen returns when a service token or API token was last used, or a connector
+// of a tunnel came or went, as far as the batched writes have told (seenInterval);
+// zero if never.
+func (s *Snapshot) LastSeen(id string) time.Time {
+	at, _ := s.seen.get(id)
 	return at
 }
 

@@ -315,6 +315,6 @@ func (c *Control) DeleteTunnel(ctx context.Context, accountID, id string) error 
 		if err := t.release(claimTunnelName, scoped(accountID, old.Name), id); err != nil {
 			return err
 		}
-		return t.write(nounKey(kindTunnel, id), nil)
+		return t.deleteSeen(kindTunnel, id)
 	})
 }

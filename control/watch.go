@@ -61,9 +61,13 @@ func (s *store) messages(ctx context.Context, after uint64) (jetstream.MessagesC
 	if after > 0 {
 		cfg.DeliverPolicy, cfg.OptStartSeq = jetstream.DeliverByStartSequencePolicy, after+1
 	}
+	return openMessages(ctx, s.stream, cfg)
+}
+
+func openMessages(ctx context.Context, stream jetstream.Stream, cfg jetstream.OrderedConsumerConfig) (jetstream.MessagesContext, error) {
 	once, cancel := context.WithTimeout(ctx, requestWait)
 	defer cancel()
-	consumer, err := s.stream.OrderedConsumer(once, cfg)
+	consumer, err := stream.OrderedConsumer(once, cfg)
 	if err != nil {
 		return nil, err
 	}

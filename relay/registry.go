@@ -16,6 +16,7 @@ type backend struct {
 	peer    string // connector's ID
 	slot    uint32
 	since   time.Time
+	id      string // of this session alone
 
 	load    load
 	leaving atomic.Bool   // takes no more streams: it said so

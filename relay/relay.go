@@ -41,6 +41,7 @@ type Config struct {
 	MaxGeneric        int           // connections of generic WebSocket clients; 4096 unless set
 	Limits            tunnel.Limits // what each session may ask of the relay
 	StatelessResetKey *[32]byte     // see tunnel.Server
+	Version           string        // the software's, for people; may be empty
 	Logger            *slog.Logger  // slog.Default unless set
 }
 
@@ -59,6 +60,9 @@ type Relay struct {
 	generic  atomic.Int64 // connections of generic WebSocket clients
 	tasks    tasks        // short ones: losing attempts, cuts
 
+	since time.Time
+	moves chan struct{} // capacity 1: connector sessions came or went
+
 	strangers *rate.Limiter // records about peers that were not authenticated
 }
 
@@ -74,7 +78,9 @@ func newRelay(s state, cfg Config) *Relay {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	r := &Relay{cfg: cfg, state: s, log: cfg.Logger, strangers: newStrangerBudget()}
+	r := &Relay{
+		cfg: cfg, state: s, log: cfg.Logger, strangers: newStrangerBudget(), since: time.Now().UTC(), moves: make(chan struct{}, 1),
+	}
 	r.metrics = newMetrics(r)
 	return r
 }
@@ -97,6 +103,7 @@ func (r *Relay) Serve(ctx context.Context, udp net.PacketConn, tcp net.Listener)
 	group.Go(func() error { return r.serveUDP(failed, server, udp) })
 	group.Go(func() error { return r.serveTCP(failed, server, tcp) })
 	group.Go(func() error { return r.watch(failed) })
+	group.Go(func() error { return r.present(failed) })
 	r.log.Info("relay listens", "udp", udp.LocalAddr().String(), "tcp", tcp.Addr().String())
 	select {
 	case <-failed.Done():

@@ -32,6 +32,10 @@ type memory struct {
 	changed chan struct{}
 	audits  []control.AuditRecord
 	signer  *access.Signer
+
+	present     control.Relay // what the relay said last
+	connections map[string][]control.Connection
+	disconnect  func(tunnelID, connector string)
 }
 
 // view is one moment of a memory.
@@ -67,6 +71,19 @@ func (m *memory) Audit(r control.AuditRecord) {
 }
 
 func (m *memory) Seen(string, time.Time) {}
+
+func (m *memory) Present(self control.Relay, connections map[string][]control.Connection) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.present, m.connections = self, connections
+}
+
+func (m *memory) OnDisconnect(end func(tunnelID, connector string)) (func(), error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.disconnect = end
+	return func() {}, nil
+}
 
 func (m *memory) Sign(a access.Assertion, now time.Time) (string, error) {
 	return m.signer.Sign(a, now)

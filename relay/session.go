@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/google/uuid"
+
 	"github.com/sluicedb/sluice/access"
 	"github.com/sluicedb/sluice/control"
 	"github.com/sluicedb/sluice/protocol/stream"
@@ -147,6 +149,7 @@ func (r *Relay) serveConnector(ctx context.Context, s *tunnel.Session) {
 	defer s.Close(stream.CodeClosed, "the session is over")
 	opens.Go(func() { refuseOpens(ctx, s) })
 	registered := false
+	b.id = uuid.NewString()
 	for {
 		changed := r.state.Changed()
 		t, ok := r.state.Now().Tunnel(b.tunnel)
@@ -166,8 +169,10 @@ func (r *Relay) serveConnector(ctx context.Context, s *tunnel.Session) {
 				s.Close(stream.CodeLimited, "the tunnel has as many sessions as it may")
 				return
 			}
+			defer r.moved(b.tunnel) // after the next has run
 			defer r.registry.remove(b)
 			registered = true
+			r.moved(b.tunnel)
 			log.Info("connector registered", "carrier", s.Carrier().String(), "version", hello.GetVersion())
 			if replaced != nil {
 				r.evict(replaced, stream.CodeReplaced, "the connector registered this slot again")

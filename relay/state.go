@@ -22,6 +22,8 @@ type state interface {
 	Audit(control.AuditRecord)
 	Seen(tokenID string, at time.Time)
 	Sign(a access.Assertion, now time.Time) (string, error)
+	Present(self control.Relay, connections map[string][]control.Connection)
+	OnDisconnect(end func(tunnelID, connector string)) (stop func(), err error)
 }
 
 // controlled is the state that a *control.Control keeps.

@@ -104,6 +104,7 @@ func (n *node) addRelay(tcp net.Listener, udp net.PacketConn, announce []string)
 		ID:                id,
 		TLS:               n.control.ServerTLS(),
 		Announce:          announce,
+		Version:           buildVersion().Version,
 		StatelessResetKey: &resetKey,
 		Logger:            n.logger.With("role", "relay"),
 	})
