@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -24,11 +25,29 @@ type Account struct {
 // APITokenPrefix begins every API token, so that scanners find one.
 const APITokenPrefix = "slat_"
 
+// Scope is how far an API token reaches within its account.
+type Scope string
+
+// The scopes, each with what the one before it has.
+const (
+	ScopeRead  Scope = "read"  // see everything but secrets
+	ScopeEdit  Scope = "edit"  // change everything but API tokens and accounts
+	ScopeAdmin Scope = "admin" // everything
+)
+
+// Includes reports whether a token of scope s may do what needs scope need. A
+// scope that is not known includes nothing.
+func (s Scope) Includes(need Scope) bool {
+	order := []Scope{ScopeRead, ScopeEdit, ScopeAdmin}
+	return slices.Index(order, s) >= slices.Index(order, need) && slices.Contains(order, s) && slices.Contains(order, need)
+}
+
 // APIToken admits to the control API. Only the hash of its secret is stored.
 type APIToken struct {
 	ID        string      `json:"id"` // 32 hex digits
 	AccountID string      `json:"account_id"`
 	Name      string      `json:"name"`
+	Scope     Scope       `json:"scope"`
 	Hash      access.Hash `json:"hash"`
 	ExpiresAt time.Time   `json:"expires_at,omitzero"` // zero: never
 	CreatedAt time.Time   `json:"created_at"`
@@ -38,6 +57,9 @@ type APIToken struct {
 func (t *APIToken) Validate() error {
 	var f access.Faults
 	access.ValidateName(&f, "name", t.Name)
+	if !t.Scope.Includes(ScopeRead) {
+		f.Addf("scope", "must be read, edit or admin, not %q", clip(string(t.Scope)))
+	}
 	if !t.ExpiresAt.IsZero() && !t.ExpiresAt.After(t.CreatedAt) {
 		f.Addf("expires_at", "is in the past")
 	}
@@ -53,11 +75,11 @@ func (t *APIToken) account() string { return t.AccountID }
 
 // CreateAPIToken makes an API token and returns its secret, which is shown once
 // and never again. A zero expires never ends.
-func (c *Control) CreateAPIToken(ctx context.Context, accountID, name string, expires time.Time) (*APIToken, Secret, error) {
+func (c *Control) CreateAPIToken(ctx context.Context, accountID, name string, scope Scope, expires time.Time) (*APIToken, Secret, error) {
 	var made *APIToken
 	var secret string
 	err := c.transact(ctx, func(t *tx) error {
-		made, secret = newAPIToken(accountID, name, expires, t.now)
+		made, secret = newAPIToken(accountID, name, scope, expires, t.now)
 		if err := made.Validate(); err != nil {
 			return err
 		}
@@ -69,10 +91,10 @@ func (c *Control) CreateAPIToken(ctx context.Context, accountID, name string, ex
 	return made, Secret(secret), nil
 }
 
-func newAPIToken(accountID, name string, expires, now time.Time) (*APIToken, string) {
+func newAPIToken(accountID, name string, scope Scope, expires, now time.Time) (*APIToken, string) {
 	secret := access.NewSecret(APITokenPrefix)
 	return &APIToken{
-		ID: newHexID(), AccountID: accountID, Name: name,
+		ID: newHexID(), AccountID: accountID, Name: name, Scope: scope,
 		Hash: access.HashSecret(secret), ExpiresAt: expires, CreatedAt: now,
 	}, secret
 }

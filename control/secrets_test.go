@@ -36,7 +36,7 @@ func TestTunnel32NoSecretAtRest(t *testing.T) {
 	}
 	first, _ := c.FirstToken()
 	keep("first token", first, nil)
-	_, s, err := c.CreateAPIToken(ctx, DefaultAccountID, "api", time.Time{})
+	_, s, err := c.CreateAPIToken(ctx, DefaultAccountID, "api", ScopeAdmin, time.Time{})
 	keep("API token", s, err)
 	tunnel, err := c.CreateTunnel(ctx, DefaultAccountID, "vpc")
 	if err != nil {

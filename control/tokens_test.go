@@ -140,7 +140,7 @@ func commits(t *testing.T, c *Control) uint64 {
 
 func TestAPITokens(t *testing.T) {
 	c := open(t, t.TempDir())
-	tok, secret, err := c.CreateAPIToken(t.Context(), DefaultAccountID, "ci", time.Now().Add(time.Hour))
+	tok, secret, err := c.CreateAPIToken(t.Context(), DefaultAccountID, "ci", ScopeRead, time.Now().Add(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}

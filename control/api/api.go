@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/sluicedb/sluice/control"
@@ -52,6 +53,13 @@ type API struct {
 	logger      *slog.Logger
 	mux         *http.ServeMux
 	failures    *failureLimiter
+	crossOrigin *http.CrossOriginProtection
+	operations  []*operation
+	document    func() []byte // /openapi.json, made when it is first asked for
+	// departs hears of a handler that read or answered another type than its route declares; tests fail on it.
+	departs func(*operation, error)
+	// answered hears of every answer that had its declared type; nil but in tests.
+	answered func(*operation)
 }
 
 // New makes the API of a control.
@@ -63,6 +71,7 @@ func New(config Config) *API {
 		logger:      config.Logger,
 		mux:         http.NewServeMux(),
 		failures:    newFailureLimiter(),
+		crossOrigin: http.NewCrossOriginProtection(),
 	}
 	if a.proxyAddr == "" {
 		a.proxyAddr = "localhost:6432"
@@ -70,6 +79,10 @@ func New(config Config) *API {
 	if a.logger == nil {
 		a.logger = slog.Default()
 	}
+	a.departs = func(op *operation, err error) {
+		a.logger.Error("an answer is not as the API's document has it", "method", op.method, "path", op.path, "err", err)
+	}
+	a.document = sync.OnceValue(func() []byte { return openAPI(a.operations) })
 	a.routes()
 	return a
 }
@@ -113,25 +126,17 @@ func (a *API) Serve(ctx context.Context, ln net.Listener) error {
 	return nil
 }
 
-// call is one authenticated request.
-type call struct {
-	http.ResponseWriter
-	*http.Request
-	account  string
-	token    *control.APIToken
-	snapshot *control.Snapshot
-	// target is what the audit record names: the handler sets it as soon as it knows.
-	target string
-}
-
-// handler answers a call with a result, or a listing, or an error that asFailure knows.
-type handler func(ctx context.Context, c *call) (any, error)
-
 // ServeHTTP answers one request.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	header := w.Header()
 	header.Set("X-Content-Type-Options", "nosniff")
 	header.Set("Cache-Control", "no-store")
+	// Browsers come with an Origin or Sec-Fetch-Site, and change nothing here from other sites' pages. No cookie admits anybody, so
+	// this is a second lock.
+	if a.crossOrigin.Check(r) != nil {
+		a.writeFailure(w, fail(http.StatusForbidden, codeCrossOrigin, "a page of another origin may not send this request"))
+		return
+	}
 	unmatched, pattern := a.mux.Handler(r)
 	if pattern != "" {
 		a.mux.ServeHTTP(w, r)
@@ -161,43 +166,6 @@ type statusOnly struct {
 func (s *statusOnly) Header() http.Header         { return s.header }
 func (s *statusOnly) Write(p []byte) (int, error) { return len(p), nil }
 func (s *statusOnly) WriteHeader(status int)      { s.status = status }
-
-// route registers a handler below /client/v4. noun is what its errors call a resource. action names the audit record of a request
-// that changes something, and is empty for one that only reads.
-func (a *API) route(pattern, noun, action string, handle handler) {
-	method, path, _ := strings.Cut(pattern, " ")
-	a.mux.HandleFunc(method+" /client/v4"+path, func(w http.ResponseWriter, r *http.Request) {
-		token, ok := a.authenticate(w, r)
-		if !ok {
-			return
-		}
-		ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
-		defer cancel()
-		c := &call{ResponseWriter: w, Request: r, account: token.AccountID, token: token, snapshot: a.control.Snapshot()}
-		var result any
-		var err error
-		if account := r.PathValue("account"); account != "" && account != token.AccountID {
-			err = fail(http.StatusForbidden, codeForbidden, "the API token is not for this account")
-		} else {
-			result, err = handle(ctx, c)
-		}
-		var failed *failure
-		if err != nil {
-			var expected bool
-			if failed, expected = asFailure(err, noun); !expected {
-				a.logger.Error("request failed", "method", r.Method, "path", r.URL.Path, "err", err)
-			}
-		}
-		if action != "" {
-			a.audit(c, action, failed)
-		}
-		if failed != nil {
-			a.writeFailure(w, failed)
-			return
-		}
-		a.writeResult(w, result)
-	})
-}
 
 // audit records a change, or the attempt.
 func (a *API) audit(c *call, action string, failed *failure) {

@@ -57,6 +57,8 @@ func newWorld(t *testing.T) *world {
 		},
 		ProxyAddr: "proxy.example:6432", Logger: logger,
 	})
+	w.api.departs = func(op *operation, err error) { t.Errorf("%s %s: %v", op.method, op.path, err) }
+	w.api.answered = func(op *operation) { answeredOperations.Store(op.method+" "+op.path, true) }
 	return w
 }
 
@@ -131,7 +133,7 @@ func (w *world) refused(method, path, body string, status, code int, messages ..
 
 func TestAuthentication(t *testing.T) {
 	w := newWorld(t)
-	expired, expiredSecret, err := w.control.CreateAPIToken(t.Context(), control.DefaultAccountID, "expired", time.Now().Add(-time.Hour))
+	expired, expiredSecret, err := w.control.CreateAPIToken(t.Context(), control.DefaultAccountID, "expired", control.ScopeEdit, time.Now().Add(-time.Hour))
 	if err == nil && expired == nil {
 		t.Fatal("no token and no error")
 	}

@@ -63,7 +63,7 @@ func (a *API) listApplications(_ context.Context, c *call) (any, error) {
 
 func (a *API) decodeApplication(c *call) (v4.ApplicationWrite, error) {
 	var body v4.ApplicationWrite
-	if err := decodeBody(c.ResponseWriter, c.Request, &body); err != nil {
+	if err := c.decode(&body); err != nil {
 		return body, err
 	}
 	if body.Type != "" && body.Type != "self_hosted" {
@@ -140,7 +140,7 @@ func (a *API) deleteApplication(ctx context.Context, c *call) (any, error) {
 	if err := a.control.DeleteApplication(ctx, c.account, app.ID); err != nil {
 		return nil, err
 	}
-	return map[string]string{"id": app.ID}, nil
+	return v4.Deleted{ID: app.ID}, nil
 }
 
 func policyIndex(app *access.Application, id string) int {
@@ -195,7 +195,7 @@ func (a *API) createPolicy(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	var body v4.PolicyWrite
-	if err := decodeBody(c.ResponseWriter, c.Request, &body); err != nil {
+	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
 	body.ID = ""
@@ -226,7 +226,7 @@ func (a *API) updatePolicy(ctx context.Context, c *call) (any, error) {
 	}
 	id := app.Policies[i].ID
 	var body v4.PolicyWrite
-	if err := decodeBody(c.ResponseWriter, c.Request, &body); err != nil {
+	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
 	body.ID = id
@@ -265,5 +265,5 @@ func (a *API) deletePolicy(ctx context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]string{"id": id}, nil
+	return v4.Deleted{ID: id}, nil
 }

@@ -49,7 +49,7 @@ func (a *API) getDatabase(_ context.Context, c *call) (any, error) {
 
 func (a *API) createDatabase(ctx context.Context, c *call) (any, error) {
 	var body v4.DatabaseWrite
-	if err := decodeBody(c.ResponseWriter, c.Request, &body); err != nil {
+	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
 	database := &control.Database{AccountID: c.account}
@@ -123,7 +123,7 @@ func (a *API) changeDatabase(ctx context.Context, c *call, prepare func(*control
 		return nil, err
 	}
 	var body v4.DatabaseWrite
-	if err := decodeBody(c.ResponseWriter, c.Request, &body); err != nil {
+	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
 	if err := check(body); err != nil {
@@ -176,7 +176,7 @@ func (a *API) createCredential(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	var body v4.CredentialCreate
-	if err := decodeBody(c.ResponseWriter, c.Request, &body); err != nil {
+	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
 	credential, password, err := a.control.CreateCredential(ctx, c.account, database.ID, body.Name)
@@ -196,5 +196,5 @@ func (a *API) deleteCredential(ctx context.Context, c *call) (any, error) {
 	if err := a.control.DeleteCredential(ctx, c.account, database.ID, c.target); err != nil {
 		return nil, err
 	}
-	return map[string]string{"id": c.target}, nil
+	return v4.Deleted{ID: c.target}, nil
 }

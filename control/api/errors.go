@@ -24,7 +24,8 @@ const (
 	codeTooLarge       = 6008  // 413: the body is longer than 1 MiB
 	codeQuery          = 6009  // 400: a query parameter is wrong
 	codeNoRoute        = 7003  // 404: no such path (Cloudflare)
-	codeForbidden      = 9109  // 403: the token is not for this account (Cloudflare)
+	codeForbidden      = 9109  // 403: the token is not for this account, or its scope does not reach so far (Cloudflare)
+	codeCrossOrigin    = 9110  // 403: a browser sent it from a page of another origin
 	codeAuthentication = 10000 // 401: no token, or none that is valid (Cloudflare)
 	codeMethod         = 10405 // 405: the path has other methods; see Allow
 )

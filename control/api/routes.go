@@ -7,56 +7,58 @@ import (
 	v4 "github.com/sluicedb/sluice/control/api/v4"
 )
 
-// routes registers every path; API.md lists the same.
+// routes registers every path, with the types that its handler reads and answers: /openapi.json is made from them, and API.md has a
+// sentence on each.
 func (a *API) routes() {
-	a.mux.HandleFunc("GET /healthz", a.healthz)
-	a.mux.HandleFunc("GET /ca.pem", a.ca)
-	a.mux.HandleFunc("GET /client/v4/ca", a.ca)
+	a.public("GET /healthz", "text/plain", a.healthz)
+	a.public("GET /openapi.json", "application/json", a.openAPI)
+	a.public("GET /ca.pem", "application/x-pem-file", a.ca)
+	a.public("GET /client/v4/ca", "application/x-pem-file", a.ca)
 
-	a.route("GET /user/tokens/verify", "API token", "", a.verifyToken)
-	a.route("GET /accounts", "account", "", a.listAccounts)
-	a.route("GET /accounts/{account}", "account", "", a.getAccount)
-	a.route("GET /accounts/{account}/audit_logs", "audit record", "", a.listAudit)
+	a.route("GET /user/tokens/verify", "API token", "", a.verifyToken).gives(v4.TokenStatus{})
+	a.route("GET /accounts", "account", "", a.listAccounts).lists(v4.Account{})
+	a.route("GET /accounts/{account}", "account", "", a.getAccount).gives(v4.Account{})
+	a.route("GET /accounts/{account}/audit_logs", "audit record", "", a.listAudit).lists(v4.AuditRecord{}, "actor", "action", "target", "outcome", "since", "before")
 
 	const tunnels = "/accounts/{account}/cfd_tunnel"
-	a.route("GET "+tunnels, "tunnel", "", a.listTunnels)
-	a.route("POST "+tunnels, "tunnel", "tunnel.create", a.createTunnel)
-	a.route("GET "+tunnels+"/{id}", "tunnel", "", a.getTunnel)
-	a.route("DELETE "+tunnels+"/{id}", "tunnel", "tunnel.delete", a.deleteTunnel)
+	a.route("GET "+tunnels, "tunnel", "", a.listTunnels).lists(v4.Tunnel{}, "name", "is_deleted")
+	a.route("POST "+tunnels, "tunnel", "tunnel.create", a.createTunnel).takes(v4.TunnelCreate{}).gives(v4.Tunnel{})
+	a.route("GET "+tunnels+"/{id}", "tunnel", "", a.getTunnel).gives(v4.Tunnel{})
+	a.route("DELETE "+tunnels+"/{id}", "tunnel", "tunnel.delete", a.deleteTunnel).gives(v4.Tunnel{})
 	// A token is a secret: who asked for it is worth a record though nothing changes.
-	a.route("GET "+tunnels+"/{id}/token", "tunnel", "tunnel.token", a.getTunnelToken)
-	a.route("GET "+tunnels+"/{id}/configurations", "tunnel", "", a.getConfiguration)
-	a.route("PUT "+tunnels+"/{id}/configurations", "tunnel", "tunnel.configure", a.putConfiguration)
+	a.route("GET "+tunnels+"/{id}/token", "tunnel", "tunnel.token", a.getTunnelToken).gives("")
+	a.route("GET "+tunnels+"/{id}/configurations", "tunnel", "", a.getConfiguration).gives(v4.TunnelConfiguration{})
+	a.route("PUT "+tunnels+"/{id}/configurations", "tunnel", "tunnel.configure", a.putConfiguration).takes(v4.TunnelConfigurationUpdate{}).gives(v4.TunnelConfiguration{})
 
 	const serviceTokens = "/accounts/{account}/access/service_tokens"
-	a.route("GET "+serviceTokens, "service token", "", a.listServiceTokens)
-	a.route("POST "+serviceTokens, "service token", "service_token.create", a.createServiceToken)
-	a.route("GET "+serviceTokens+"/{id}", "service token", "", a.getServiceToken)
-	a.route("PUT "+serviceTokens+"/{id}", "service token", "service_token.update", a.updateServiceToken)
-	a.route("DELETE "+serviceTokens+"/{id}", "service token", "service_token.delete", a.deleteServiceToken)
+	a.route("GET "+serviceTokens, "service token", "", a.listServiceTokens).lists(v4.ServiceToken{}, "name")
+	a.route("POST "+serviceTokens, "service token", "service_token.create", a.createServiceToken).takes(v4.ServiceTokenCreate{}).gives(v4.ServiceToken{})
+	a.route("GET "+serviceTokens+"/{id}", "service token", "", a.getServiceToken).gives(v4.ServiceToken{})
+	a.route("PUT "+serviceTokens+"/{id}", "service token", "service_token.update", a.updateServiceToken).takes(v4.ServiceTokenUpdate{}).gives(v4.ServiceToken{})
+	a.route("DELETE "+serviceTokens+"/{id}", "service token", "service_token.delete", a.deleteServiceToken).gives(v4.ServiceToken{})
 
 	const apps = "/accounts/{account}/access/apps"
-	a.route("GET "+apps, "application", "", a.listApplications)
-	a.route("POST "+apps, "application", "application.create", a.createApplication)
-	a.route("GET "+apps+"/{id}", "application", "", a.getApplication)
-	a.route("PUT "+apps+"/{id}", "application", "application.update", a.updateApplication)
-	a.route("DELETE "+apps+"/{id}", "application", "application.delete", a.deleteApplication)
-	a.route("GET "+apps+"/{id}/policies", "application", "", a.listPolicies)
-	a.route("POST "+apps+"/{id}/policies", "application", "policy.create", a.createPolicy)
-	a.route("GET "+apps+"/{id}/policies/{policy}", "policy", "", a.getPolicy)
-	a.route("PUT "+apps+"/{id}/policies/{policy}", "policy", "policy.update", a.updatePolicy)
-	a.route("DELETE "+apps+"/{id}/policies/{policy}", "policy", "policy.delete", a.deletePolicy)
+	a.route("GET "+apps, "application", "", a.listApplications).lists(v4.Application{}, "name", "domain")
+	a.route("POST "+apps, "application", "application.create", a.createApplication).takes(v4.ApplicationWrite{}).gives(v4.Application{})
+	a.route("GET "+apps+"/{id}", "application", "", a.getApplication).gives(v4.Application{})
+	a.route("PUT "+apps+"/{id}", "application", "application.update", a.updateApplication).takes(v4.ApplicationWrite{}).gives(v4.Application{})
+	a.route("DELETE "+apps+"/{id}", "application", "application.delete", a.deleteApplication).gives(v4.Deleted{})
+	a.route("GET "+apps+"/{id}/policies", "application", "", a.listPolicies).lists(v4.Policy{})
+	a.route("POST "+apps+"/{id}/policies", "application", "policy.create", a.createPolicy).takes(v4.PolicyWrite{}).gives(v4.Policy{})
+	a.route("GET "+apps+"/{id}/policies/{policy}", "policy", "", a.getPolicy).gives(v4.Policy{})
+	a.route("PUT "+apps+"/{id}/policies/{policy}", "policy", "policy.update", a.updatePolicy).takes(v4.PolicyWrite{}).gives(v4.Policy{})
+	a.route("DELETE "+apps+"/{id}/policies/{policy}", "policy", "policy.delete", a.deletePolicy).gives(v4.Deleted{})
 
 	const configs = "/accounts/{account}/hyperdrive/configs"
-	a.route("GET "+configs, "database", "", a.listDatabases)
-	a.route("POST "+configs, "database", "database.create", a.createDatabase)
-	a.route("GET "+configs+"/{id}", "database", "", a.getDatabase)
-	a.route("PUT "+configs+"/{id}", "database", "database.update", a.putDatabase)
-	a.route("PATCH "+configs+"/{id}", "database", "database.update", a.patchDatabase)
+	a.route("GET "+configs, "database", "", a.listDatabases).lists(v4.Database{}, "name")
+	a.route("POST "+configs, "database", "database.create", a.createDatabase).takes(v4.DatabaseWrite{}).gives(v4.Database{})
+	a.route("GET "+configs+"/{id}", "database", "", a.getDatabase).gives(v4.Database{})
+	a.route("PUT "+configs+"/{id}", "database", "database.update", a.putDatabase).takes(v4.DatabaseWrite{}).gives(v4.Database{})
+	a.route("PATCH "+configs+"/{id}", "database", "database.update", a.patchDatabase).takes(v4.DatabaseWrite{}).gives(v4.Database{})
 	a.route("DELETE "+configs+"/{id}", "database", "database.delete", a.deleteDatabase)
-	a.route("GET "+configs+"/{id}/credentials", "database", "", a.listCredentials)
-	a.route("POST "+configs+"/{id}/credentials", "database", "credential.create", a.createCredential)
-	a.route("DELETE "+configs+"/{id}/credentials/{credential}", "credential", "credential.delete", a.deleteCredential)
+	a.route("GET "+configs+"/{id}/credentials", "database", "", a.listCredentials).lists(v4.Credential{})
+	a.route("POST "+configs+"/{id}/credentials", "database", "credential.create", a.createCredential).takes(v4.CredentialCreate{}).gives(v4.Credential{})
+	a.route("DELETE "+configs+"/{id}/credentials/{credential}", "credential", "credential.delete", a.deleteCredential).gives(v4.Deleted{})
 }
 
 // healthz says that the process answers. It needs no token and asks nothing of the store.

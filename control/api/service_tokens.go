@@ -54,7 +54,7 @@ func (a *API) listServiceTokens(_ context.Context, c *call) (any, error) {
 
 func (a *API) createServiceToken(ctx context.Context, c *call) (any, error) {
 	var body v4.ServiceTokenCreate
-	if err := decodeBody(c.ResponseWriter, c.Request, &body); err != nil {
+	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
 	c.target = body.Name
@@ -101,7 +101,7 @@ func (a *API) updateServiceToken(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	var body v4.ServiceTokenUpdate
-	if err := decodeBody(c.ResponseWriter, c.Request, &body); err != nil {
+	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
 	updated, err := a.control.UpdateServiceToken(ctx, c.account, token.ID, func(t *access.ServiceToken) error {

@@ -56,7 +56,7 @@ func named[T any](name string, items []T, nameOf func(T) string) []T {
 
 func (a *API) createTunnel(ctx context.Context, c *call) (any, error) {
 	var body v4.TunnelCreate
-	if err := decodeBody(c.ResponseWriter, c.Request, &body); err != nil {
+	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
 	c.target = body.Name
@@ -132,7 +132,7 @@ func (a *API) putConfiguration(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	var body v4.TunnelConfigurationUpdate
-	if err := decodeBody(c.ResponseWriter, c.Request, &body); err != nil {
+	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
 	ingress, err := decodeIngress(body.Config)

@@ -29,3 +29,8 @@ type ResultInfo struct {
 	TotalCount int `json:"total_count"`
 	TotalPages int `json:"total_pages"`
 }
+
+// Deleted answers the deletion of a thing that has nothing else to show.
+type Deleted struct {
+	ID string `json:"id"`
+}
