@@ -33,7 +33,8 @@ func (in *Incoming) Context() context.Context { return in.ctx }
 
 // Accept answers yes. The caller ends the stream. It returns an error when the request has ended before.
 func (in *Incoming) Accept() (*Stream, error) {
-	if !in.claim() {
+	// When Context has ended, the refusal is watch's to send, even if it has not come to it yet.
+	if in.ctx.Err() != nil || !in.claim() {
 		return nil, errAnswered
 	}
 	if err := in.stream.answer(&tunnelpb.Answer{Kind: &tunnelpb.Answer_Opened{Opened: &tunnelpb.Opened{}}}); err != nil {

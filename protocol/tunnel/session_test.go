@@ -217,6 +217,33 @@ func TestOpenUnanswered(t *testing.T) {
 	})
 }
 
+// TestAcceptAfterTheDeadline has an Incoming accepted in the instant of its deadline, again and again: once its context has
+// ended it is refused, whoever comes first.
+func TestAcceptAfterTheDeadline(t *testing.T) {
+	onCarriers(t, func(t *testing.T, c Carrier) {
+		r := startRelay(t, nil)
+		dialled, served := r.dial(t, c)
+		for range 50 {
+			answered := make(chan error, 1)
+			go func() {
+				_, err := served.Open(testContext(t), &tunnelpb.Open{DeadlineMs: 2})
+				answered <- err
+			}()
+			// One that nobody takes before its deadline is refused without this side.
+			select {
+			case in := <-dialled.incoming:
+				<-in.Context().Done()
+				if _, err := in.Accept(); err == nil {
+					t.Fatal("an open was accepted after its deadline")
+				}
+				<-answered
+			case <-answered:
+			}
+		}
+		waitFor(t, "streams to be gone", func() bool { return dialled.Streams()+served.Streams() == 0 })
+	})
+}
+
 func TestOpenLimited(t *testing.T) {
 	onCarriers(t, func(t *testing.T, c Carrier) {
 		r := startRelay(t, func(s *Server) { s.Limits.Streams = 5 })
