@@ -16,7 +16,8 @@ type Database struct {
 	Caching     Caching      `json:"caching"`
 	Credentials []Credential `json:"credentials"`
 	// OriginConnectionLimit is the soft maximum of origin connections.
-	OriginConnectionLimit int `json:"origin_connection_limit"`
+	OriginConnectionLimit int     `json:"origin_connection_limit"`
+	Pooling               Pooling `json:"pooling,omitzero"`
 	// Generation starts at 1 and grows with every change of Origin or MTLS:
 	// connections of an older generation are retired when they are next idle.
 	Generation int64     `json:"generation"`
@@ -29,12 +30,15 @@ type Database struct {
 // reached directly at Host:Port, or, with AccessClientID, through the tunnel
 // that Host belongs to; a port and an access client exclude each other.
 type Origin struct {
-	Scheme             string `json:"scheme"` // postgres or postgresql
-	Host               string `json:"host"`
-	Port               int    `json:"port,omitempty"` // 0 with AccessClientID
-	Database           string `json:"database"`
-	User               string `json:"user"`
-	Password           Sealed `json:"password,omitzero"` // given back by Control.OriginPassword
+	Scheme   string `json:"scheme"` // postgres or postgresql
+	Host     string `json:"host"`
+	Port     int    `json:"port,omitempty"` // 0 with AccessClientID
+	Database string `json:"database"`
+	User     string `json:"user"`
+	Password Sealed `json:"password,omitzero"` // given back by Control.OriginPassword
+	// FormerPassword is the user's password before the last change of it, which
+	// the origin may still ask for; given back by Control.FormerOriginPassword.
+	FormerPassword     Sealed `json:"former_password,omitzero"`
 	AccessClientID     string `json:"access_client_id,omitempty"`
 	AccessClientSecret Sealed `json:"access_client_secret,omitzero"` // given back by Control.AccessClientSecret
 	// Insecure admits SSLDisable, for an origin that is a unix socket or a
@@ -47,13 +51,15 @@ const (
 	SSLRequire    = "require"
 	SSLVerifyCA   = "verify-ca"
 	SSLVerifyFull = "verify-full"
-	SSLDisable    = "disable" // see Origin.Insecure
+	SSLNoVerify   = "no-verify" // TLS with whoever answers
+	SSLDisable    = "disable"   // see Origin.Insecure
 )
 
 // MTLS says how the origin's TLS is checked.
 type MTLS struct {
 	SSLMode       string `json:"sslmode"`
 	CACertificate string `json:"ca_certificate,omitempty"` // PEM; empty: the system's roots
+	ServerName    string `json:"server_name,omitempty"`    // that the certificate is for; empty: Origin.Host
 }
 
 // Caching says what the proxy may answer from memory.

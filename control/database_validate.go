@@ -20,6 +20,7 @@ func (d *Database) Validate() error {
 	d.Origin.validate(f.In("origin"))
 	d.validateTLS(&f)
 	d.validateCaching(f.In("caching"))
+	d.Pooling.validate(f.In("pooling"), d.OriginConnectionLimit)
 	if n := d.OriginConnectionLimit; n < MinOriginConnections || n > maxOriginConnections {
 		f.Addf("origin_connection_limit", "must be between %d and %d", MinOriginConnections, maxOriginConnections)
 	}
@@ -97,13 +98,18 @@ func identifier(f *access.Faults, field, name string) {
 
 func (d *Database) validateTLS(f *access.Faults) {
 	switch d.MTLS.SSLMode {
-	case SSLRequire, SSLVerifyCA, SSLVerifyFull:
+	case SSLRequire, SSLVerifyCA, SSLVerifyFull, SSLNoVerify:
 	case SSLDisable:
 		if !d.Origin.Insecure || d.Origin.AccessClientID == "" {
 			f.Addf("mtls.sslmode", "may be disable only for an insecure origin behind a tunnel: a unix socket or a loopback address beside the connector")
 		}
 	default:
-		f.Addf("mtls.sslmode", "must be require, verify-ca or verify-full, not %q", clip(d.MTLS.SSLMode))
+		f.Addf("mtls.sslmode", "must be require, verify-ca, verify-full or no-verify, not %q", clip(d.MTLS.SSLMode))
+	}
+	if name := d.MTLS.ServerName; name != "" {
+		if _, err := netip.ParseAddr(name); err != nil && access.HostnameFault(strings.ToLower(name)) != "" {
+			f.Addf("mtls.server_name", "must be a host name or an address")
+		}
 	}
 	if d.MTLS.CACertificate != "" {
 		if fault := certificatesFault(d.MTLS.CACertificate); fault != "" {

@@ -17,6 +17,35 @@ func (c *Control) OriginPassword(d *Database) (Secret, error) {
 	return c.sealer.open(d.Origin.Password, kindDatabase, d.ID, "origin.password")
 }
 
+// FormerOriginPassword returns the password that d's origin may still ask for
+// after a change, "" if there is none.
+func (c *Control) FormerOriginPassword(d *Database) (Secret, error) {
+	return c.sealer.open(d.Origin.FormerPassword, kindDatabase, d.ID, "origin.password")
+}
+
+// keepFormer keeps the password that a new one replaces, so that it can be
+// changed here first and at the origin after that, without a failed login. What
+// belongs to another user or host is forgotten.
+func (c *Control) keepFormer(next, old *Database) error {
+	next.Origin.FormerPassword = old.Origin.FormerPassword
+	if next.Origin.User != old.Origin.User || next.Origin.Host != old.Origin.Host {
+		next.Origin.FormerPassword = Sealed{}
+		return nil
+	}
+	given := next.Origin.Password.plain
+	if given == nil || old.Origin.Password.IsZero() {
+		return nil
+	}
+	before, err := c.OriginPassword(old)
+	if err != nil {
+		return err
+	}
+	if before != *given {
+		next.Origin.FormerPassword = old.Origin.Password
+	}
+	return nil
+}
+
 // AccessClientSecret returns the client secret that goes with
 // d.Origin.AccessClientID.
 func (c *Control) AccessClientSecret(d *Database) (Secret, error) {
@@ -205,6 +234,9 @@ func (c *Control) updateDatabase(ctx context.Context, accountID, id string, chan
 			if err := t.release(claimDatabase, scoped(accountID, old.Name), id); err != nil {
 				return err
 			}
+		}
+		if err := c.keepFormer(&next, old); err != nil {
+			return err
 		}
 		if !reflect.DeepEqual(next.Origin, old.Origin) || next.MTLS != old.MTLS {
 			next.Generation++

@@ -160,6 +160,41 @@ func TestUpdateDatabase(t *testing.T) {
 	}
 }
 
+// The password that a new one replaces is kept: of the same user at the same host.
+func TestFormerOriginPassword(t *testing.T) {
+	c := open(t, t.TempDir())
+	ctx := t.Context()
+	d := managed("db")
+	d.Origin.Host = "10.0.0.9"
+	made, err := c.CreateDatabase(ctx, d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		name   string
+		change func(*Database)
+		former string
+	}{
+		{"nothing of it", func(d *Database) { d.Caching.MaxAge = 1 }, ""},
+		{"a new password", func(d *Database) { d.Origin.Password = Plaintext("two") }, "origin-password-db"},
+		{"the same again", func(d *Database) { d.Origin.Password = Plaintext("two") }, "origin-password-db"},
+		{"everything replaced", func(d *Database) {
+			d.Origin = Origin{Scheme: "postgres", Host: d.Origin.Host, Port: 5432, Database: "x", User: d.Origin.User, Password: Plaintext("three")}
+		}, "two"},
+		{"another user", func(d *Database) { d.Origin.User, d.Origin.Password = "other", Plaintext("four") }, ""},
+		{"of that user", func(d *Database) { d.Origin.Password = Plaintext("five") }, "four"},
+		{"another host", func(d *Database) { d.Origin.Host = "10.0.0.10" }, ""},
+	} {
+		got, err := c.UpdateDatabase(ctx, DefaultAccountID, made.Database.ID, func(next *Database) error { step.change(next); return nil })
+		if err != nil {
+			t.Fatal(err)
+		}
+		if former, err := c.FormerOriginPassword(got); err != nil || former.Reveal() != step.former {
+			t.Errorf("%s: got %q, %v", step.name, former.Reveal(), err)
+		}
+	}
+}
+
 // checkVerifier checks a verifier as a SCRAM server does (RFC 5802 section 3).
 func checkVerifier(t *testing.T, v Verifier, password Secret) {
 	t.Helper()

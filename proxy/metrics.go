@@ -1,58 +1,106 @@
 package proxy
 
 import (
+	"maps"
+	"slices"
+
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/sluicedb/sluice/proxy/pool"
+	"github.com/sluicedb/sluice/proxy/postgres"
 )
+
+// A reading is a database's counters at one moment.
+type reading struct {
+	pool.Stats
+	postgres.Counts
+}
+
+// A metric is one series, or one of a label's values each, of a database.
+type metric struct {
+	desc *prometheus.Desc
+	kind prometheus.ValueType
+	read func(reading, func(v float64, labels ...string))
+}
+
+// A timing is a histogram of a database.
+type timing struct {
+	desc *prometheus.Desc
+	read func(*database) *pool.Histogram
+}
 
 // A collector reads the proxy's counters when they are asked for; nothing is
 // counted twice and nothing is looked up on the way of a query.
 type collector struct {
 	p       *Proxy
 	clients *prometheus.Desc
-	gauges  map[string]*prometheus.Desc
-	totals  map[string]*prometheus.Desc
+	metrics []metric
+	timings []timing
 }
 
-// Collectors are the proxy's metrics. Labels are names of databases.
+func desc(name, help string, labels ...string) *prometheus.Desc {
+	return prometheus.NewDesc("sluice_proxy_"+name, help, labels, nil)
+}
+
+// Collectors are the proxy's metrics. Labels are names of databases, and reasons
+// out of a fixed few.
 func (p *Proxy) Collectors() []prometheus.Collector {
-	desc := func(name, help string, labels ...string) *prometheus.Desc {
-		return prometheus.NewDesc("sluice_proxy_"+name, help, labels, nil)
+	c := &collector{p: p, clients: desc("clients", "Drivers logged in.")}
+	one := func(kind prometheus.ValueType) func(string, string, func(reading) float64) {
+		return func(name, help string, read func(reading) float64) {
+			c.metrics = append(c.metrics, metric{desc(name, help, "database"), kind,
+				func(r reading, emit func(float64, ...string)) { emit(read(r)) }})
+		}
 	}
-	return []prometheus.Collector{&collector{
-		p:       p,
-		clients: desc("clients", "Drivers logged in."),
-		gauges: map[string]*prometheus.Desc{
-			"live":    desc("origin_connections", "Open origin connections.", "database"),
-			"idle":    desc("origin_connections_idle", "Open origin connections that nobody uses.", "database"),
-			"dialing": desc("origin_dials_in_flight", "Origin connections being opened.", "database"),
-			"waiting": desc("waiting_clients", "Clients in line for an origin connection.", "database"),
-			"oldest":  desc("oldest_wait_seconds", "How long the head of the line has waited.", "database"),
-		},
-		totals: map[string]*prometheus.Desc{
-			"queries":    desc("queries_total", "Simple queries and Syncs sent to the origin.", "database"),
-			"leases":     desc("leases_total", "Requests for an origin connection.", "database"),
-			"waits":      desc("lease_waits_total", "Requests for an origin connection that had to wait.", "database"),
-			"timeouts":   desc("lease_timeouts_total", "Requests for an origin connection that timed out.", "database"),
-			"dials":      desc("origin_dials_total", "Attempts to open an origin connection.", "database"),
-			"dialErrors": desc("origin_dial_errors_total", "Attempts to open an origin connection that failed.", "database"),
-			"retired":    desc("origin_connections_retired_total", "Origin connections closed.", "database"),
-			"rePrepares": desc("statements_reprepared_total", "Statements prepared again on another origin connection.", "database"),
-			"paramSets":  desc("parameter_sets_total", "Start-up parameters put in force on an origin connection.", "database"),
-			"resets":     desc("resets_total", "Origin connections reset between clients.", "database"),
-			"cancels":    desc("cancels_total", "Cancel requests sent to the origin.", "database"),
-			"abandoned":  desc("clients_abandoned_total", "Clients that left in the middle of something.", "database"),
-		},
-	}}
+	many := func(name, help, label string, read func(reading, func(float64, ...string))) {
+		c.metrics = append(c.metrics, metric{desc(name, help, "database", label), prometheus.CounterValue, read})
+	}
+	gauge, total := one(prometheus.GaugeValue), one(prometheus.CounterValue)
+	gauge("origin_connections", "Open origin connections.", func(r reading) float64 { return float64(r.Live) })
+	gauge("origin_connections_idle", "Open origin connections that nobody uses.", func(r reading) float64 { return float64(r.Idle) })
+	gauge("origin_connections_max", "Origin connections allowed, fewer while the origin has no room.", func(r reading) float64 { return float64(r.Max) })
+	gauge("origin_dials_in_flight", "Origin connections being opened.", func(r reading) float64 { return float64(r.Dialing) })
+	gauge("waiting_clients", "Clients in line for an origin connection.", func(r reading) float64 { return float64(r.Waiting) })
+	gauge("oldest_wait_seconds", "How long the client that has waited longest has waited.", func(r reading) float64 { return r.OldestWait.Seconds() })
+	gauge("oldest_lease_seconds", "How long a client has had an origin connection, at most.", func(r reading) float64 { return r.OldestLease.Seconds() })
+	total("queries_total", "Simple queries and Syncs sent to the origin.", func(r reading) float64 { return float64(r.Queries) })
+	total("leases_total", "Requests for an origin connection.", func(r reading) float64 { return float64(r.Gets) })
+	total("lease_waits_total", "Requests for an origin connection that had to wait.", func(r reading) float64 { return float64(r.Waits) })
+	total("lease_timeouts_total", "Requests for an origin connection that timed out.", func(r reading) float64 { return float64(r.Timeouts) })
+	total("origin_dial_errors_total", "Attempts to open an origin connection that failed.", func(r reading) float64 { return float64(r.DialErrors) })
+	total("renewals_total", "Times that every origin connection was replaced: changed settings, failovers.", func(r reading) float64 { return float64(r.Renewals) })
+	total("failovers_total", "Failovers of the origin that were noticed.", func(r reading) float64 { return float64(r.Failovers) })
+	total("statements_reprepared_total", "Statements prepared again on another origin connection.", func(r reading) float64 { return float64(r.RePrepares) })
+	total("parameter_sets_total", "Settings of clients put in force on an origin connection.", func(r reading) float64 { return float64(r.ParamSets) })
+	total("resets_total", "Origin connections reset between clients.", func(r reading) float64 { return float64(r.Resets) })
+	total("cancels_total", "Cancel requests sent to the origin.", func(r reading) float64 { return float64(r.Cancels) })
+	total("abandoned_total", "Clients that left in the middle of something.", func(r reading) float64 { return float64(r.ClientsGone) })
+	many("origin_dials_total", "Attempts to open an origin connection, by what for.", "occasion", func(r reading, emit func(float64, ...string)) {
+		for i, n := range r.Dials {
+			emit(float64(n), pool.Occasion(i).String())
+		}
+	})
+	many("origin_connections_closed_total", "Origin connections closed, by why.", "reason", func(r reading, emit func(float64, ...string)) {
+		for i, n := range r.Retired {
+			emit(float64(n), pool.Reason(i).String())
+		}
+	})
+	c.timings = []timing{
+		{desc("lease_wait_seconds", "How long clients waited in line for an origin connection.", "database"), func(d *database) *pool.Histogram { return d.Waits() }},
+		{desc("lease_hold_seconds", "How long clients had an origin connection.", "database"), func(d *database) *pool.Histogram { return d.Holds() }},
+		{desc("query_seconds", "How long the origin took to answer.", "database"), func(d *database) *pool.Histogram { return d.Took() }},
+	}
+	return []prometheus.Collector{c}
 }
 
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.clients
-	for _, d := range c.gauges {
-		ch <- d
+	for _, m := range c.metrics {
+		ch <- m.desc
 	}
-	for _, d := range c.totals {
-		ch <- d
+	for _, t := range c.timings {
+		ch <- t.desc
 	}
 }
 
@@ -60,19 +108,26 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(c.clients, prometheus.GaugeValue, float64(c.p.server.Clients()))
 	for _, d := range c.p.databases() {
-		s, n := d.Stats(), d.Counts()
-		for name, v := range map[string]float64{
-			"live": float64(s.Live), "idle": float64(s.Idle), "dialing": float64(s.Dialing), "waiting": float64(s.Waiting),
-			"oldest": s.OldestWait.Seconds(),
-		} {
-			ch <- prometheus.MustNewConstMetric(c.gauges[name], prometheus.GaugeValue, v, d.Name())
+		r := reading{d.Stats(), d.Counts()}
+		for _, m := range c.metrics {
+			m.read(r, func(v float64, labels ...string) {
+				ch <- prometheus.MustNewConstMetric(m.desc, m.kind, v, append([]string{d.Name()}, labels...)...)
+			})
 		}
-		for name, v := range map[string]uint64{
-			"queries": n.Queries, "leases": s.Gets, "waits": s.Waits, "timeouts": s.Timeouts, "dials": s.Dials, "dialErrors": s.DialErrors,
-			"retired": s.Retired, "rePrepares": n.RePrepares, "paramSets": n.ParamSets, "resets": n.Resets, "cancels": n.Cancels,
-			"abandoned": n.ClientsGone,
-		} {
-			ch <- prometheus.MustNewConstMetric(c.totals[name], prometheus.CounterValue, float64(v), d.Name())
+		for _, t := range c.timings {
+			count, sum, below := t.read(d).Read()
+			buckets := make(map[float64]uint64, len(below))
+			for i, n := range below {
+				buckets[(pool.FirstBucket << i).Seconds()] = n
+			}
+			ch <- prometheus.MustNewConstHistogram(t.desc, count, sum.Seconds(), buckets, d.Name())
 		}
 	}
+}
+
+// databases copies the running ones of the moment.
+func (p *Proxy) databases() []*database {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Collect(maps.Values(p.running))
 }

@@ -6,9 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
-	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -33,6 +31,7 @@ type Source interface {
 	Snapshot() *control.Snapshot
 	Changed() <-chan struct{}
 	OriginPassword(*control.Database) (control.Secret, error)
+	FormerOriginPassword(*control.Database) (control.Secret, error)
 	AccessClientSecret(*control.Database) (control.Secret, error)
 }
 
@@ -46,7 +45,8 @@ type Config struct {
 	TLS *tls.Config
 	// AllowPlaintext lets drivers log in without TLS.
 	AllowPlaintext bool
-	// QueryTimeout is how long a statement may run; 0: as long as it likes.
+	// QueryTimeout is how long a statement of a database that has no limit of
+	// its own may run; 0: as long as it likes.
 	QueryTimeout time.Duration
 	// Grace is how long clients may finish their transactions at the end; 0 means 30 s.
 	Grace  time.Duration
@@ -55,8 +55,9 @@ type Config struct {
 
 // A Proxy serves the databases of a Source.
 type Proxy struct {
-	cfg    Config
-	server *postgres.Server
+	cfg     Config
+	server  *postgres.Server
+	resolve func(context.Context, string) ([]string, error) // net.DefaultResolver's; for tests
 
 	mu      sync.Mutex
 	start   func(*database) // runs a pool; nil while Serve does not run
@@ -66,15 +67,14 @@ type Proxy struct {
 // A database is one whose pool runs.
 type database struct {
 	*postgres.Database
-	id    string
-	of    *control.Database // as configured last
-	limit int
-	stop  context.CancelFunc
+	id   string
+	of   *control.Database // as configured last
+	stop context.CancelFunc
 }
 
 // New makes a proxy. Serve runs it.
 func New(cfg Config) *Proxy {
-	p := &Proxy{cfg: cfg, running: make(map[string]*database)}
+	p := &Proxy{cfg: cfg, resolve: net.DefaultResolver.LookupHost, running: make(map[string]*database)}
 	p.server = &postgres.Server{
 		Lookup: p.lookup, TLS: cfg.TLS, AllowPlaintext: cfg.AllowPlaintext, Grace: cfg.Grace, Logger: cfg.Logger,
 	}
@@ -95,6 +95,7 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 			defer stop()
 			d.Run(ctx)
 		})
+		started.Go(func() { p.watchName(ctx, d) })
 	})
 	started.Go(func() { p.watch(outlasting) })
 	err := p.server.Serve(ctx, ln)
@@ -126,7 +127,7 @@ func (p *Proxy) lookup(name string) (*postgres.Database, bool) {
 		p.cfg.Logger.Error("database cannot be served", "database", of.Name, "err", err)
 		return nil, false
 	}
-	d := &database{Database: postgres.NewDatabase(of.Name, cfg, p.credentials(of)), id: of.ID, of: of, limit: of.OriginConnectionLimit}
+	d := &database{Database: postgres.NewDatabase(of.Name, cfg, p.credentials(of)), id: of.ID, of: of}
 	p.running[d.id] = d
 	p.start(d)
 	return d.Database, true
@@ -157,7 +158,7 @@ func (p *Proxy) follow() {
 		if ok && of == d.of {
 			continue
 		}
-		if !ok || of.Name != d.of.Name || of.OriginConnectionLimit != d.limit {
+		if !ok || of.Name != d.of.Name {
 			// Gone, or to be made anew at the next login: clients of now are
 			// told when they next need an origin connection.
 			p.server.Expel(d.Database, func(string) bool { return false })
@@ -173,12 +174,13 @@ func (p *Proxy) follow() {
 
 // reconfigure changes a running database. The lock is held.
 func (p *Proxy) reconfigure(d *database, of *control.Database) error {
+	cfg, err := p.configure(of)
+	if err != nil {
+		return err
+	}
+	d.SetConfig(cfg)
 	if of.Generation != d.of.Generation {
-		cfg, err := p.configure(of)
-		if err != nil {
-			return err
-		}
-		d.SetConfig(cfg)
+		d.Renew()
 	}
 	credentials := p.credentials(of)
 	d.SetCredentials(credentials)
@@ -193,18 +195,47 @@ func (p *Proxy) configure(of *control.Database) (postgres.Config, error) {
 	if err != nil {
 		return postgres.Config{}, err
 	}
+	if of.MTLS.SSLMode == control.SSLNoVerify {
+		p.cfg.Logger.Warn("the origin's certificate is not verified", "database", of.Name)
+	}
 	password, err := p.cfg.Source.OriginPassword(of)
 	if err != nil {
 		return postgres.Config{}, fmt.Errorf("unseal origin password: %w", err)
+	}
+	former, err := p.cfg.Source.FormerOriginPassword(of)
+	if err != nil {
+		return postgres.Config{}, fmt.Errorf("unseal former origin password: %w", err)
 	}
 	dial, err := p.dialer(of)
 	if err != nil {
 		return postgres.Config{}, err
 	}
 	return postgres.Config{
-		Dial: dial, Host: of.Origin.Host, Database: of.Origin.Database, User: of.Origin.User, Password: password.Reveal(), TLS: tlsConfig,
-		MaxConns: of.OriginConnectionLimit, MinConns: min(minConns, of.OriginConnectionLimit), QueryTimeout: p.cfg.QueryTimeout,
+		Dial: dial, Host: of.Origin.Host, Database: of.Origin.Database, User: of.Origin.User, Password: password.Reveal(), FormerPassword: former.Reveal(),
+		TLS: tlsConfig, Limits: p.limits(of), ForwardApplicationName: of.Pooling.ForwardApplicationName,
 	}, nil
+}
+
+// limits are a database's own, and the proxy's where it has none. What is zero
+// has the dialect's and the pool's defaults, which are Hyperdrive's limits.
+func (p *Proxy) limits(of *control.Database) postgres.Limits {
+	seconds := func(n int) time.Duration { return time.Duration(n) * time.Second }
+	l := postgres.Limits{
+		MaxConns: of.OriginConnectionLimit, MinConns: of.Pooling.MinConnections,
+		ConnectTimeout: seconds(of.Pooling.ConnectTimeout), WaitTimeout: seconds(of.Pooling.WaitTimeout),
+		IdleTimeout: seconds(of.Pooling.IdleTimeout), MaxLifetime: seconds(of.Pooling.MaxLifetime),
+		QueryTimeout: seconds(of.Pooling.QueryTimeout), IdleTransactionTimeout: seconds(of.Pooling.IdleTransactionTimeout),
+	}
+	if l.MinConns == 0 {
+		l.MinConns = min(minConns, l.MaxConns)
+	}
+	switch of.Pooling.QueryTimeout {
+	case 0:
+		l.QueryTimeout = p.cfg.QueryTimeout
+	case control.Unlimited:
+		l.QueryTimeout = 0
+	}
+	return l
 }
 
 // dialer is how an origin is reached: through its tunnel, or directly.
@@ -239,11 +270,4 @@ func (p *Proxy) credentials(of *control.Database) map[string]*pgwire.Verifier {
 		m[c.Name] = v
 	}
 	return m
-}
-
-// databases copies the running ones of the moment, by name.
-func (p *Proxy) databases() []*database {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return slices.Collect(maps.Values(p.running))
 }

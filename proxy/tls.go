@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -13,7 +14,8 @@ import (
 //
 //	require      the certificate leads to the system's roots or to the database's CA
 //	verify-ca    it leads to the database's CA, nothing else
-//	verify-full  like verify-ca (the system's roots where there is no CA), and it is the host's
+//	verify-full  like verify-ca (the system's roots where there is no CA), and it is the host's, or the given name's
+//	no-verify    nothing is asked of it
 func originTLS(d *control.Database) (*tls.Config, error) {
 	m := d.MTLS
 	if m.SSLMode == "disable" {
@@ -22,7 +24,7 @@ func originTLS(d *control.Database) (*tls.Config, error) {
 		}
 		return nil, nil
 	}
-	cfg := &tls.Config{ServerName: d.Origin.Host, MinVersion: tls.VersionTLS12}
+	cfg := &tls.Config{ServerName: cmp.Or(m.ServerName, d.Origin.Host), MinVersion: tls.VersionTLS12}
 	var roots *x509.CertPool // nil: the system's
 	if m.CACertificate != "" {
 		roots = x509.NewCertPool()
@@ -43,6 +45,9 @@ func originTLS(d *control.Database) (*tls.Config, error) {
 		if roots == nil {
 			return nil, errors.New("sslmode verify-ca without a CA certificate")
 		}
+	case "no-verify":
+		cfg.InsecureSkipVerify = true
+		return cfg, nil
 	case "require", "":
 	default:
 		return nil, fmt.Errorf("unknown sslmode %q", m.SSLMode)

@@ -84,16 +84,26 @@ func (a *app) printDatabase(d v4.Database) error {
 	if d.MTLS.CACertificate != "" {
 		tls += ", own CA"
 	}
+	if d.MTLS.ServerName != "" {
+		tls += ", made out to " + d.MTLS.ServerName
+	}
 	return a.printFields([][2]string{
 		{"name", d.Name}, {"id", d.ID},
 		{"origin", d.Origin.Scheme + " " + originAddress(d.Origin)},
 		{"database", d.Origin.Database}, {"user", d.Origin.User},
 		{"access client id", d.Origin.AccessClientID},
 		{"sslmode", tls}, {"caching", caching},
-		{"connection limit", strconv.Itoa(d.OriginConnectionLimit)},
+		{"connection limit", strconv.Itoa(d.OriginConnectionLimit)}, {"pooling", poolingText(d.Pooling)},
 		{"generation", strconv.FormatInt(d.Generation, 10)},
 		{"created", when(d.CreatedOn)}, {"modified", when(d.ModifiedOn)},
 	})
+}
+
+// warnNoVerify says what no-verify means, whenever somebody chooses or keeps it.
+func (a *app) warnNoVerify(d v4.Database) {
+	if d.MTLS.SSLMode == "no-verify" {
+		fmt.Fprintf(a.err, "Warning: with sslmode no-verify whoever is between the proxy and the origin of %s can read and change everything, the password included. Use --ca-certificate.\n", printable(d.Name))
+	}
 }
 
 func (a *app) databaseUpdateCommand() *cobra.Command {
@@ -124,6 +134,7 @@ when there is nothing else to change.`,
 		if database, err = c.PatchDatabase(ctx, database.ID, body); err != nil {
 			return err
 		}
+		a.warnNoVerify(database)
 		return a.printDatabase(database)
 	})
 	return cmd
@@ -145,7 +156,7 @@ func (a *app) changedDatabase(flags *databaseFlags, name string) (v4.DatabaseWri
 		}
 		body.Origin.AccessClientSecret = &clientSecret
 	}
-	nothing := *body.Origin == (v4.OriginWrite{}) && body.Name == nil && body.MTLS == nil && body.Caching == nil && body.OriginConnectionLimit == nil
+	nothing := *body.Origin == (v4.OriginWrite{}) && body.Name == nil && body.MTLS == nil && body.Caching == nil && body.OriginConnectionLimit == nil && body.Pooling == nil
 	// The environment's password may be another database's, so that it counts only where a password is to be expected.
 	if flags.password.file != "" || nothing || body.Origin.User != nil && a.getenv(flags.password.variable) != "" {
 		password, err := flags.password.read(a)

@@ -48,6 +48,7 @@ Secrets come from files, from the environment, or are asked for on a terminal.`,
 		if err != nil {
 			return err
 		}
+		a.warnNoVerify(database)
 		return a.printNewDatabase(database, tunnel)
 	})
 	return cmd

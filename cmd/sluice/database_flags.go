@@ -21,6 +21,9 @@ type databaseFlags struct {
 	insecure, cachingDisabled                    bool
 	maxAge, swr, connectionLimit                 int
 
+	serverName string
+	pooling    poolingFlags
+
 	password, accessClientSecret *secret
 }
 
@@ -34,10 +37,12 @@ func newDatabaseFlags(cmd *cobra.Command) *databaseFlags {
 	d.password = newSecret(cmd, "origin-password", "SLUICE_ORIGIN_PASSWORD", "password of the origin user")
 	d.set.StringVar(&d.accessClientID, "access-client-id", "", "client id of the service token that reaches --origin-host")
 	d.accessClientSecret = newSecret(cmd, "access-client-secret", "SLUICE_ACCESS_CLIENT_SECRET", "client secret of that service token")
-	d.set.StringVar(&d.sslmode, "sslmode", "require", "how the origin's TLS is verified: require, verify-ca or verify-full")
+	d.set.StringVar(&d.sslmode, "sslmode", "require", "how the origin's TLS is verified: require, verify-ca, verify-full, or no-verify for not at all")
+	d.set.StringVar(&d.serverName, "server-name", "", "name that the origin's certificate is for, with --sslmode verify-full; the origin's host when absent")
 	d.set.StringVar(&d.caCertificate, "ca-certificate", "", "PEM file with the CA of the origin's certificate")
 	d.set.BoolVar(&d.insecure, "insecure-origin", false, "speak to the origin without TLS: only for one beside the connector")
 	d.set.IntVar(&d.connectionLimit, "origin-connection-limit", 0, "soft maximum of connections to the origin; 0 for the server's default")
+	d.pooling.add(d.set)
 	d.set.BoolVar(&d.cachingDisabled, "caching-disabled", false, "answer nothing from the cache")
 	d.set.IntVar(&d.maxAge, "max-age", 60, "seconds that an answer may come from the cache")
 	d.set.IntVar(&d.swr, "swr", 15, "seconds more that it may while it is fetched anew")
@@ -80,6 +85,7 @@ func (d *databaseFlags) body() (v4.DatabaseWrite, error) {
 			mtls.SSLMode = &mode
 		}
 	}
+	mtls.ServerName = given(d, "server-name", &d.serverName)
 	if d.caCertificate != "" {
 		pem, err := os.ReadFile(d.caCertificate)
 		if err != nil {
@@ -90,6 +96,10 @@ func (d *databaseFlags) body() (v4.DatabaseWrite, error) {
 	}
 	if *mtls != (v4.MTLSWrite{}) {
 		body.MTLS = mtls
+	}
+	var err error
+	if body.Pooling, err = d.pooling.body(d); err != nil {
+		return body, err
 	}
 	caching := v4.CachingWrite{
 		Disabled:             given(d, "caching-disabled", &d.cachingDisabled),

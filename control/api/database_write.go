@@ -12,6 +12,7 @@ func resetDatabase(d *control.Database) {
 	d.MTLS = control.MTLS{SSLMode: control.SSLRequire}
 	d.Caching = control.Caching{MaxAge: control.DefaultMaxAge, StaleWhileRevalidate: control.DefaultStaleWhileRevalidate}
 	d.OriginConnectionLimit = control.DefaultOriginConnections
+	d.Pooling = control.Pooling{}
 }
 
 // applyDatabase changes what a request names. What the values must be like is control's to say; here are only the faults that
@@ -26,6 +27,7 @@ func applyDatabase(d *control.Database, body v4.DatabaseWrite) error {
 	if body.MTLS != nil {
 		set(&d.MTLS.SSLMode, body.MTLS.SSLMode)
 		set(&d.MTLS.CACertificate, body.MTLS.CACertificate)
+		set(&d.MTLS.ServerName, body.MTLS.ServerName)
 		wrong.Faults = append(wrong.Faults, certificateIDs(body.MTLS)...)
 	}
 	if body.Caching != nil {
@@ -33,10 +35,24 @@ func applyDatabase(d *control.Database, body v4.DatabaseWrite) error {
 		set(&d.Caching.MaxAge, body.Caching.MaxAge)
 		set(&d.Caching.StaleWhileRevalidate, body.Caching.StaleWhileRevalidate)
 	}
+	if body.Pooling != nil {
+		applyPooling(&d.Pooling, body.Pooling)
+	}
 	if len(wrong.Faults) > 0 {
 		return wrong
 	}
 	return nil
+}
+
+func applyPooling(p *control.Pooling, body *v4.PoolingWrite) {
+	set(&p.MinConnections, body.MinConnections)
+	set(&p.ConnectTimeout, body.ConnectTimeout)
+	set(&p.WaitTimeout, body.WaitTimeout)
+	set(&p.IdleTimeout, body.IdleTimeout)
+	set(&p.MaxLifetime, body.MaxLifetime)
+	set(&p.QueryTimeout, body.QueryTimeout)
+	set(&p.IdleTransactionTimeout, body.IdleTransactionTimeout)
+	set(&p.ForwardApplicationName, body.ForwardApplicationName)
 }
 
 // applyOrigin changes an origin. A port makes it a direct one and an access client one behind a tunnel: what belonged to the other

@@ -96,8 +96,20 @@ func TestDatabaseChanges(t *testing.T) {
 	if got.Caching.MaxAge != 30 || got.Caching.StaleWhileRevalidate != 15 || got.Origin != made.Origin || got.Generation != 1 {
 		t.Errorf("patched %+v", got)
 	}
+	got = must[v4.Database](w, "PATCH", path, `{"pooling": {"query_timeout": -1, "min_connections": 7, "forward_application_name": true}, "mtls": {"sslmode": "verify-full", "server_name": "db.example.com"}}`)
+	if got.Pooling != (v4.Pooling{QueryTimeout: -1, MinConnections: 7, ForwardApplicationName: true}) || got.MTLS.ServerName != "db.example.com" || got.Generation != 2 {
+		t.Errorf("patched %+v", got)
+	}
+	w.refused("PATCH", path, `{"pooling": {"query_timeout": -2, "wait_timeout": 1000000, "min_connections": 21}, "mtls": {"server_name": "a b"}}`, 400, codeInvalid,
+		"pooling.query_timeout: must be between 0 and 604800 seconds, 0 for the default, or -1 for no limit",
+		"pooling.wait_timeout: must be between 0 and 604800 seconds; 0 is the default",
+		"pooling.min_connections: must be between 0 and origin_connection_limit, which is 20",
+		"mtls.server_name: must be a host name or an address")
+	if got = must[v4.Database](w, "PATCH", path, `{"pooling": {"query_timeout": 0}}`); got.Pooling.QueryTimeout != 0 || got.Pooling.MinConnections != 7 {
+		t.Errorf("patched %+v", got.Pooling)
+	}
 	got = must[v4.Database](w, "PATCH", path, `{"origin": {"password": "new-hunter3"}}`)
-	if password, secret := secrets(); password != "new-hunter3" || secret != clientSecret || got.Generation != 2 {
+	if password, secret := secrets(); password != "new-hunter3" || secret != clientSecret || got.Generation != 3 {
 		t.Errorf("after a new password: generation %d", got.Generation)
 	}
 	// Another client's name without its secret would send the old one's.
@@ -135,7 +147,7 @@ func TestDatabaseFaults(t *testing.T) {
 	w.refused("POST", "/hyperdrive/configs", `{"origin": {"scheme": "oracle", "host": "a b", "port": 70000}, "origin_connection_limit": 1,
 		"caching": {"max_age": -1}, "mtls": {"sslmode": "prefer", "ca_certificate": "nonsense"}}`, 400, codeInvalid,
 		"name: is required", `origin.scheme: must be postgres or postgresql, not "oracle"`, "origin.database: is required", "origin.user: is required",
-		"origin.port: must be between 1 and 65535", `mtls.sslmode: must be require, verify-ca or verify-full, not "prefer"`,
+		"origin.port: must be between 1 and 65535", `mtls.sslmode: must be require, verify-ca, verify-full or no-verify, not "prefer"`,
 		"origin.host: must consist of labels of 1 to 63 letters, digits, hyphens and underscores, in ASCII form",
 		"mtls.ca_certificate: holds no certificate in PEM form", "caching.max_age: must be between 0 and 3600 seconds",
 		"origin_connection_limit: must be between 5 and 10000")

@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 
 	"github.com/jackc/pgx/v5"
@@ -29,6 +30,7 @@ type PostgresConfig struct {
 	Port      int               // 0 is a free one of Addr
 	Namespace *Namespace        // nil is the machine's own network
 	Settings  map[string]string // of postgresql.conf, in addition to the harness's own
+	HBA       []string          // lines of pg_hba.conf before the harness's own
 }
 
 // Postgres is a PostgreSQL with TLS and scram-sha-256, one login role and one database. The
@@ -135,7 +137,7 @@ func (p *Postgres) initialize(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	hba := "local all postgres trust\nlocal all all scram-sha-256\nhostssl all all all scram-sha-256\nhostnossl all all samehost scram-sha-256\n"
+	hba := strings.Join(append(p.config.HBA, ""), "\n") + "local all postgres trust\nlocal all all scram-sha-256\nhostssl all all all scram-sha-256\nhostnossl all all samehost scram-sha-256\n"
 	if err := os.WriteFile(filepath.Join(p.data, "pg_hba.conf"), []byte(hba), 0o600); err != nil {
 		return err
 	}
@@ -167,6 +169,7 @@ func (p *Postgres) settings() map[string]string {
 		"ssl":                     "on",
 		"ssl_cert_file":           filepath.Join(p.SocketDir, "server.crt"),
 		"ssl_key_file":            filepath.Join(p.SocketDir, "server.key"),
+		"ssl_ca_file":             p.CAFile, // of clients' certificates, for whom HBA asks for one
 		"password_encryption":     "scram-sha-256",
 		"max_connections":         "100",
 		"log_connections":         "on",
@@ -254,6 +257,30 @@ var received = regexp.MustCompile(`connection received: host=[^\[]`)
 // Connections counts the connections that ever reached the server's address, from its own log.
 func (p *Postgres) Connections() int {
 	return len(received.FindAllString(p.proc.Log(), -1))
+}
+
+// ClientCertificate makes a certificate for a role, which HBA's method cert accepts, with its key.
+func (p *Postgres) ClientCertificate(role string) (tls.Certificate, error) {
+	cert, key, err := p.ca.Issue(role)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.X509KeyPair(cert, key)
+}
+
+// Demote starts the server again as a standby, which only reads.
+func (p *Postgres) Demote(ctx context.Context) error {
+	if err := p.Stop(); err != nil {
+		return err
+	}
+	signal := filepath.Join(p.data, "standby.signal")
+	if err := os.WriteFile(signal, nil, 0o600); err != nil {
+		return err
+	}
+	if err := p.own(signal); err != nil {
+		return err
+	}
+	return p.Start(ctx)
 }
 
 // Stop ends the server in order, telling its clients.

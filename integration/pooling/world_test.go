@@ -39,14 +39,16 @@ func TestMain(m *testing.M) {
 		defer stage.Close()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
-		pg, err = stage.StartPostgres(ctx, harness.PostgresConfig{Addr: "127.0.0.1", Settings: map[string]string{"max_connections": "200"}})
+		pg, err = stage.StartPostgres(ctx, harness.PostgresConfig{
+			Addr: "127.0.0.1", Settings: map[string]string{"max_connections": "200"}, HBA: loginMethods,
+		})
 		if err != nil {
 			fmt.Fprintln(os.Stderr, err, stage.Logs())
 			return 1
 		}
 		admin, err := pg.Admin(ctx)
 		if err == nil {
-			_, err = admin.Exec(ctx, "grant pg_read_all_settings, pg_signal_backend to "+pg.Target().User)
+			_, err = admin.Exec(ctx, "grant pg_read_all_settings, pg_signal_backend to "+pg.Target().User+";"+loginRoles)
 			admin.Close(ctx)
 		}
 		if err != nil {
@@ -117,8 +119,8 @@ func newServer(t testing.TB, serve func(*postgres.Server), changes ...func(*post
 			return d.DialContext(ctx, "tcp", addr)
 		},
 		Host: target.Host, Database: target.Database, User: target.User, Password: target.Password,
-		TLS:      &tls.Config{RootCAs: roots, ServerName: target.Host},
-		MaxConns: 5, QueryTimeout: time.Minute,
+		TLS:    &tls.Config{RootCAs: roots, ServerName: target.Host},
+		Limits: postgres.Limits{MaxConns: 5, QueryTimeout: time.Minute},
 	}
 	for _, change := range changes {
 		change(&cfg)

@@ -6,7 +6,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 )
 
-// SQLSTATEs that the proxy itself sends (src/backend/utils/errcodes.txt).
+// SQLSTATEs that the proxy itself sends or looks for (src/backend/utils/errcodes.txt).
 const (
 	CodeFeatureNotSupported  = "0A000"
 	CodeProtocolViolation    = "08P01"
@@ -19,8 +19,12 @@ const (
 	CodeDuplicateStatement   = "42P05"
 	CodeInFailedTransaction  = "25P02"
 	CodeActiveTransaction    = "25001"
+	CodeReadOnlyTransaction  = "25006"
+	CodeIdleInTransaction    = "25P03"
 	CodeQueryCanceled        = "57014"
 	CodeAdminShutdown        = "57P01"
+	CodeCrashShutdown        = "57P02"
+	CodeCannotConnectNow     = "57P03"
 	CodeTooManyConnections   = "53300"
 	CodeLimitExceeded        = "54000"
 	CodeSystemError          = "58000"

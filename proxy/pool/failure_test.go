@@ -40,7 +40,7 @@ func TestPooling68Down(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 50 {
 			wg.Go(func() {
-				if _, err := p.Get(NewWaiter[*fake]()); !errors.Is(err, errDown) {
+				if _, err := p.Get(p.Waiter("")); !errors.Is(err, errDown) {
 					t.Errorf("Get: %v, want the dial's error", err)
 				}
 				if d := time.Since(began); d != o.takes {
@@ -50,10 +50,10 @@ func TestPooling68Down(t *testing.T) {
 		}
 		wg.Wait()
 		synctest.Wait() // the second dial has failed as well
-		if _, err := p.Get(NewWaiter[*fake]()); !errors.Is(err, errDown) || time.Since(began) != o.takes {
+		if _, err := p.Get(p.Waiter("")); !errors.Is(err, errDown) || time.Since(began) != o.takes {
 			t.Errorf("Get before the next dial: %v after %v, want the last dial's error at once", err, time.Since(began)-o.takes)
 		}
-		if s := p.Stats(); s.Dials != 2 || s.DialErrors != 2 || s.Waiting != 0 {
+		if s := p.Stats(); s.dials() != 2 || s.DialErrors != 2 || s.Waiting != 0 {
 			t.Errorf("stats: %+v", s)
 		}
 	})
@@ -77,7 +77,7 @@ func TestPooling68Probe(t *testing.T) {
 						return
 					default:
 					}
-					_, _ = p.Get(NewWaiter[*fake]())
+					_, _ = p.Get(p.Waiter(""))
 					time.Sleep(50 * time.Millisecond)
 				}
 			})
@@ -118,7 +118,7 @@ func TestPooling68Recovery(t *testing.T) {
 			o := &origin{err: errDown, takes: 50 * time.Millisecond}
 			run(t, o, Config[*fake]{Max: 5}, func(t *testing.T, p *Pool[*fake]) {
 				try := func() error {
-					c, err := p.Get(NewWaiter[*fake]())
+					c, err := p.Get(p.Waiter(""))
 					if err == nil {
 						p.Put(c)
 					}
@@ -155,7 +155,7 @@ func TestPooling68Lost(t *testing.T) {
 		a, b := get(t, p), get(t, p)
 		done := make(chan error, 10)
 		for range 10 {
-			go func() { _, err := p.Get(NewWaiter[*fake]()); done <- err }()
+			go func() { _, err := p.Get(p.Waiter("")); done <- err }()
 		}
 		synctest.Wait()
 		o.fail(errDown)
@@ -170,7 +170,7 @@ func TestPooling68Lost(t *testing.T) {
 			}
 		}
 		for range 10 {
-			go func() { _, err := p.Get(NewWaiter[*fake]()); done <- err }()
+			go func() { _, err := p.Get(p.Waiter("")); done <- err }()
 		}
 		synctest.Wait()
 		began := time.Now()
@@ -243,10 +243,10 @@ func TestRenewAfterFailure(t *testing.T) {
 	o := &origin{err: errors.New("old password")}
 	run(t, o, Config[*fake]{Max: 1}, func(t *testing.T, p *Pool[*fake]) {
 		for range 100 {
-			_, _ = p.Get(NewWaiter[*fake]())
+			_, _ = p.Get(p.Waiter(""))
 			time.Sleep(time.Second)
 		}
-		_, _ = p.Get(NewWaiter[*fake]())
+		_, _ = p.Get(p.Waiter(""))
 		o.fail(nil)
 		p.Renew()
 		began := time.Now()
@@ -275,12 +275,8 @@ func TestRenewDuringDial(t *testing.T) {
 				if tt.old == nil {
 					c = &fake{}
 				}
-				if p.dialed(c, tt.old, p.gen-1) {
-					t.Error("told to close")
-				}
-				p.closers.Wait()
-				if c != nil && !c.closed.Load() {
-					t.Error("the connection of before is open")
+				if left := p.dialed(c, tt.old, p.gen-1); left != (c != nil) {
+					t.Errorf("told to close: %v", left)
 				}
 				if p.failed != now || p.failures != 1 || !p.retryAt.Equal(retryAt) || len(p.live) != 0 || p.dialing != 0 {
 					t.Errorf("failed %v, %d times; %d live, %d dialing", p.failed, p.failures, len(p.live), p.dialing)

@@ -48,7 +48,7 @@ func TestNotQuiet(t *testing.T) {
 		if d == a || d == b || d == c {
 			t.Errorf("got %d, want a new one", d.id)
 		}
-		if s := p.Stats(); s.Live != 1 || s.Retired != 3 || s.Dials != 4 {
+		if s := p.Stats(); s.Live != 1 || s.retired() != 3 || s.dials() != 4 {
 			t.Errorf("stats: %+v", s)
 		}
 		p.Put(d)
@@ -66,11 +66,11 @@ func TestMinIdle(t *testing.T) {
 			p.Discard(get(t, p))
 		}
 		synctest.Wait()
-		if s := p.Stats(); s.Idle != 3 || s.Dials != 5 {
+		if s := p.Stats(); s.Idle != 3 || s.dials() != 5 {
 			t.Errorf("after the loss of two: %+v", s)
 		}
 		time.Sleep(time.Hour)
-		if s := p.Stats(); s.Idle != 3 || s.Dials != 5 {
+		if s := p.Stats(); s.Idle != 3 || s.dials() != 5 {
 			t.Errorf("after an hour: %+v", s)
 		}
 	})
@@ -138,7 +138,7 @@ func TestMaxLifetime(t *testing.T) {
 		}
 		p.Put(lent)
 		synctest.Wait()
-		if s := p.Stats(); s.Live != 0 || !lent.closed.Load() || s.Retired != conns+1 {
+		if s := p.Stats(); s.Live != 0 || !lent.closed.Load() || s.retired() != conns+1 {
 			t.Errorf("at the end: %+v", s)
 		}
 	})
@@ -208,7 +208,7 @@ func TestEnd(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 5 {
 			wg.Go(func() {
-				if _, err := p.Get(NewWaiter[*fake]()); !errors.Is(err, ErrClosed) {
+				if _, err := p.Get(p.Waiter("")); !errors.Is(err, ErrClosed) {
 					t.Errorf("Get: %v, want ErrClosed", err)
 				}
 			})
@@ -264,7 +264,7 @@ func TestDialTimeout(t *testing.T) {
 	o := &origin{takes: time.Hour}
 	run(t, o, Config[*fake]{DialTimeout: time.Second}, func(t *testing.T, p *Pool[*fake]) {
 		began := time.Now()
-		_, err := p.Get(NewWaiter[*fake]())
+		_, err := p.Get(p.Waiter(""))
 		if d := time.Since(began); !errors.Is(err, context.DeadlineExceeded) || d != time.Second {
 			t.Errorf("Get: %v after %v, want the deadline after a second", err, d)
 		}

@@ -33,7 +33,7 @@ func TestPooling65Order(t *testing.T) {
 		if len(served) != 100 || !slices.IsSorted(served) {
 			t.Fatalf("served in the order %v", served)
 		}
-		if s := p.Stats(); s.Live != 1 || s.Idle != 1 || s.Dials != 1 || s.Waits != 101 {
+		if s := p.Stats(); s.Live != 1 || s.Idle != 1 || s.dials() != 1 || s.Waits != 101 {
 			t.Errorf("stats: %+v", s)
 		}
 		if n := c.rests.Load(); n != 1 {
@@ -50,7 +50,7 @@ func TestPooling65HandOff(t *testing.T) {
 		go func() { first <- get(t, p) }()
 		synctest.Wait()
 		p.Put(c) // and the waiting client has not run yet
-		w := NewWaiter[*fake]()
+		w := p.Waiter("")
 		late := make(chan error, 1)
 		go func() { _, err := p.Get(w); late <- err }()
 		synctest.Wait()
@@ -106,13 +106,13 @@ func TestWaitTimeout(t *testing.T) {
 		var wg sync.WaitGroup
 		for range 2 {
 			wg.Go(func() {
-				if _, err := p.Get(NewWaiter[*fake]()); !errors.Is(err, ErrTimeout) {
+				if _, err := p.Get(p.Waiter("")); !errors.Is(err, ErrTimeout) {
 					t.Errorf("Get: %v, want ErrTimeout", err)
 				}
 			})
 		}
 		synctest.Wait()
-		if _, err := p.Get(NewWaiter[*fake]()); !errors.Is(err, ErrFull) {
+		if _, err := p.Get(p.Waiter("")); !errors.Is(err, ErrFull) {
 			t.Errorf("Get in a full line: %v, want ErrFull", err)
 		}
 		time.Sleep(time.Second / 2)
@@ -142,7 +142,7 @@ func TestCancel(t *testing.T) {
 		var waiters [n]*Waiter[*fake]
 		var results [n]chan error
 		for i := range n {
-			waiters[i], results[i] = NewWaiter[*fake](), make(chan error, 1)
+			waiters[i], results[i] = p.Waiter(""), make(chan error, 1)
 			if p.Cancel(waiters[i]) {
 				t.Error("Cancel found a client that does not wait")
 			}

@@ -31,8 +31,13 @@ var (
 // Config says how a pool behaves. Only Dial is required.
 type Config[C Conn] struct {
 	Dial func(context.Context) (C, error)
+	Full func(error) bool // whether a dial failed because the origin has no room for more; nil: never
 
-	Max         int           // most connections, dials in flight included; 20 if zero
+	// Max is the most connections, dials in flight included; 20 if zero. It is
+	// soft: connections from before a Renew that are still lent do not count,
+	// so that clients of a lost origin keep nobody from the new one. All
+	// together are never more than twice Max.
+	Max         int
 	MinIdle     int           // connections kept open while the pool is in use
 	DialLimit   int           // dials in flight; 2 if zero, so that a burst does not become a storm
 	MaxWaiters  int           // clients in line before Get fails at once; 10,000 if zero
@@ -70,9 +75,10 @@ type Pool[C Conn] struct {
 
 	mu      sync.Mutex
 	closed  bool
-	idle    []entry[C] // oldest first; lent from the end
+	idle    []*entry[C] // oldest first; lent from the end
 	live    map[C]*entry[C]
-	waiters list[C]
+	old     int // of live: of an older generation
+	line    line[C]
 	dialing int
 	gen     uint64 // connections of an older generation are not lent again
 
@@ -80,8 +86,13 @@ type Pool[C Conn] struct {
 	failed   error     // the last of them
 	retryAt  time.Time // no dial before it
 
+	room      int       // connections that the origin had room for
+	roomUntil time.Time // when that is forgotten
+
 	closers sync.WaitGroup // Closes that Run waits for; added to while not closed
 	stats   Stats
+	waits   Histogram
+	holds   Histogram
 }
 
 // An entry is what the pool knows of a connection.
@@ -89,23 +100,27 @@ type entry[C Conn] struct {
 	c       C
 	gen     uint64
 	expires time.Time
-	since   time.Time // idle since
-}
-
-// Stats are counts of a pool at a moment, and since it was made.
-type Stats struct {
-	Live, Idle, Dialing, Waiting int
-	OldestWait                   time.Duration
-
-	Gets, Waits, Timeouts uint64
-	Dials, DialErrors     uint64
-	Retired               uint64 // closed because of age, generation or loss
+	since   time.Time  // idle, or lent, since
+	holder  *tenant[C] // whose client it is lent to; nil while idle
 }
 
 // New makes a pool. Run must be running for it to dial.
 func New[C Conn](cfg Config[C]) *Pool[C] {
 	cfg.defaults()
-	return &Pool[C]{cfg: cfg, wake: make(chan struct{}, 1), live: make(map[C]*entry[C])}
+	p := &Pool[C]{cfg: cfg, wake: make(chan struct{}, 1), live: make(map[C]*entry[C])}
+	p.line.tenants = make(map[string]*tenant[C])
+	return p
+}
+
+// Configure changes everything but Dial and Full. Connections beyond a lower
+// maximum are closed when they are next idle.
+func (p *Pool[C]) Configure(cfg Config[C]) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	cfg.Dial, cfg.Full = p.cfg.Dial, p.cfg.Full
+	cfg.defaults()
+	p.cfg = cfg
+	p.poke()
 }
 
 // Get lends a connection: an idle one at once, else in the order of asking. It
@@ -122,7 +137,7 @@ func (p *Pool[C]) Get(w *Waiter[C]) (C, error) {
 			p.mu.Unlock()
 			return zero, ErrClosed
 		}
-		c, ok := p.popIdle()
+		c, ok := p.popIdle(w)
 		if !ok {
 			break // with the lock held
 		}
@@ -130,72 +145,123 @@ func (p *Pool[C]) Get(w *Waiter[C]) (C, error) {
 		if c.Quiet() {
 			return c, nil
 		}
-		p.Discard(c)
+		p.discard(c, Lost)
 	}
 	if p.down() {
 		err := p.failed
 		p.mu.Unlock()
 		return zero, err
 	}
-	if p.waiters.n >= p.cfg.MaxWaiters {
+	if p.line.n >= p.cfg.MaxWaiters {
 		p.mu.Unlock()
 		return zero, ErrFull
 	}
 	p.stats.Waits++
 	w.since = time.Now()
-	p.waiters.push(w)
+	p.line.push(w)
 	p.mu.Unlock()
 	p.poke()
 	r := <-w.ready
 	return r.c, r.err
 }
 
-// popIdle takes the newest idle connection that may still be lent; older ones
-// that may not are retired. The lock is held.
-func (p *Pool[C]) popIdle() (C, bool) {
+// popIdle lends the newest idle connection that may still be lent to w; older
+// ones that may not are retired. The lock is held.
+func (p *Pool[C]) popIdle(w *Waiter[C]) (C, bool) {
 	now := time.Now()
 	for len(p.idle) > 0 {
 		e := p.idle[len(p.idle)-1]
+		p.idle[len(p.idle)-1] = nil
 		p.idle = p.idle[:len(p.idle)-1]
-		if p.fresh(e, now) {
-			return e.c, true
+		if why := p.stale(e, now); why != fresh {
+			p.retire(e, why)
+			continue
 		}
-		p.retire(e.c)
+		p.lend(e, w.tenant, now)
+		return e.c, true
 	}
 	var zero C
 	return zero, false
 }
 
-func (p *Pool[C]) fresh(e entry[C], now time.Time) bool {
-	return e.gen == p.gen && now.Before(e.expires)
+// lend notes that e is t's from now on. The lock is held.
+func (p *Pool[C]) lend(e *entry[C], t *tenant[C], now time.Time) {
+	e.holder, e.since = t, now
+	t.held++
 }
 
-// retire forgets c and closes it beside the lock, which is held. Run, which has
+// handOver lends e to the client whose turn it is, if anybody waits. The lock
+// is held.
+func (p *Pool[C]) handOver(e *entry[C], now time.Time) bool {
+	w := p.line.pop()
+	if w == nil {
+		return false
+	}
+	p.lend(e, w.tenant, now)
+	p.waits.Observe(now.Sub(w.since))
+	w.ready <- result[C]{c: e.c}
+	return true
+}
+
+// rest puts e on the idle stack. The lock is held.
+func (p *Pool[C]) rest(e *entry[C], now time.Time) {
+	e.since = now
+	e.c.Rest()
+	p.idle = append(p.idle, e)
+}
+
+// returned notes that e is nobody's any more. The lock is held.
+func (p *Pool[C]) returned(e *entry[C], now time.Time) {
+	if e.holder != nil {
+		e.holder.held--
+		e.holder = nil
+		p.holds.Observe(now.Sub(e.since))
+	}
+}
+
+// stale says why e must not be lent again, or that it may. The lock is held.
+func (p *Pool[C]) stale(e *entry[C], now time.Time) Reason {
+	switch {
+	case e.gen != p.gen:
+		return Renewed
+	case !now.Before(e.expires):
+		return Aged
+	case len(p.live)-p.old > p.cfg.Max:
+		return Surplus
+	}
+	return fresh
+}
+
+// retire forgets e and closes it beside the lock, which is held. Run, which has
 // not come to its end, waits for the Close.
-func (p *Pool[C]) retire(c C) {
-	p.forget(c)
-	p.closers.Go(func() { c.Close() })
+func (p *Pool[C]) retire(e *entry[C], why Reason) {
+	p.forget(e, why)
+	p.closers.Go(func() { e.c.Close() })
 }
 
-// forget takes c off the books. With it may go the last connection that the
+// forget takes e off the books. With it may go the last connection that the
 // waiting could have had from an origin that is down. The lock is held.
-func (p *Pool[C]) forget(c C) {
-	delete(p.live, c)
-	p.stats.Retired++
+func (p *Pool[C]) forget(e *entry[C], why Reason) {
+	delete(p.live, e.c)
+	if e.gen != p.gen {
+		p.old--
+	}
+	p.stats.Retired[why]++
 	if p.down() {
 		p.failWaiters()
 	}
 }
 
-// down reports whether there is nothing to wait for: no connection is open, and
-// the next dial is a while off since the last has failed. The lock is held.
+// down reports whether there is nothing to wait for: no connection is open that
+// will be lent again, and the next dial is a while off since the last has
+// failed. The lock is held.
 func (p *Pool[C]) down() bool {
-	return p.failed != nil && len(p.live) == 0 && time.Now().Before(p.retryAt)
+	return p.failed != nil && len(p.live) == p.old && time.Now().Before(p.retryAt)
 }
 
 // failWaiters tells the waiting what the origin said. The lock is held.
 func (p *Pool[C]) failWaiters() {
-	for w := p.waiters.pop(); w != nil; w = p.waiters.pop() {
+	for w := p.line.pop(); w != nil; w = p.line.pop() {
 		w.ready <- result[C]{err: p.failed}
 	}
 }
@@ -216,31 +282,31 @@ func (p *Pool[C]) put(c C) bool {
 	if !ok {
 		return false // not of this pool
 	}
+	now := time.Now()
+	p.returned(e, now)
 	if p.closed {
-		p.forget(c)
+		p.forget(e, Ended)
 		return true
 	}
-	now := time.Now()
-	if !p.fresh(*e, now) {
-		p.retire(c)
+	if why := p.stale(e, now); why != fresh {
+		p.retire(e, why)
 		p.poke()
 		return false
 	}
-	if w := p.waiters.pop(); w != nil {
-		w.ready <- result[C]{c: c}
-		return false
+	if !p.handOver(e, now) {
+		p.rest(e, now)
 	}
-	e.since = now
-	c.Rest()
-	p.idle = append(p.idle, *e)
 	return false
 }
 
 // Discard closes a connection that must not be lent again.
-func (p *Pool[C]) Discard(c C) {
+func (p *Pool[C]) Discard(c C) { p.discard(c, Discarded) }
+
+func (p *Pool[C]) discard(c C, why Reason) {
 	p.mu.Lock()
-	if _, ok := p.live[c]; ok {
-		p.forget(c)
+	if e, ok := p.live[c]; ok {
+		p.returned(e, time.Now())
+		p.forget(e, why)
 		defer p.poke()
 	}
 	p.mu.Unlock()
@@ -253,24 +319,14 @@ func (p *Pool[C]) Renew() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.gen++
-	p.failed, p.failures, p.retryAt = nil, 0, time.Time{}
+	p.old = len(p.live)
+	p.failed, p.failures, p.retryAt, p.roomUntil = nil, 0, time.Time{}, time.Time{}
 	for _, e := range p.idle {
-		p.retire(e.c)
+		p.retire(e, Renewed)
 	}
 	p.idle = nil
+	p.stats.Renewals++
 	p.poke()
-}
-
-// Stats reads the counters.
-func (p *Pool[C]) Stats() Stats {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	s := p.stats
-	s.Live, s.Idle, s.Dialing, s.Waiting = len(p.live), len(p.idle), p.dialing, p.waiters.n
-	if w := p.waiters.head; w != nil {
-		s.OldestWait = time.Since(w.since)
-	}
-	return s
 }
 
 // poke tells Run to look whether something is to be dialled.

@@ -118,7 +118,7 @@ func run(t *testing.T, o *origin, cfg Config[*fake], test func(t *testing.T, p *
 		if _, open := o.count(); open != 0 {
 			t.Errorf("%d connections are open after the end", open)
 		}
-		if _, err := p.Get(NewWaiter[*fake]()); !errors.Is(err, ErrClosed) {
+		if _, err := p.Get(p.Waiter("")); !errors.Is(err, ErrClosed) {
 			t.Errorf("Get after the end: %v", err)
 		}
 	})
@@ -126,9 +126,23 @@ func run(t *testing.T, o *origin, cfg Config[*fake], test func(t *testing.T, p *
 
 func get(t *testing.T, p *Pool[*fake]) *fake {
 	t.Helper()
-	c, err := p.Get(NewWaiter[*fake]())
+	c, err := p.Get(p.Waiter(""))
 	if err != nil {
 		t.Errorf("Get: %v", err) // maybe not in the test's own goroutine
 	}
 	return c
+}
+
+func (s Stats) dials() (n uint64) {
+	for _, d := range s.Dials {
+		n += d
+	}
+	return n
+}
+
+func (s Stats) retired() (n uint64) {
+	for _, r := range s.Retired {
+		n += r
+	}
+	return n
 }

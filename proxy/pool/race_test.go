@@ -26,7 +26,7 @@ func TestPooling72(t *testing.T) {
 	var clients, spoilers sync.WaitGroup
 	waiters := make([]*Waiter[*fake], 8)
 	for i := range waiters {
-		waiters[i] = NewWaiter[*fake]()
+		waiters[i] = p.Waiter("")
 		clients.Go(func() {
 			for n := left.Add(-1); n > 0 && (n%256 != 0 || time.Since(began) < atMost); n = left.Add(-1) {
 				c, err := p.Get(waiters[i])
@@ -88,7 +88,7 @@ func TestChaos(t *testing.T) {
 					var wg sync.WaitGroup
 					for i := range 30 {
 						wg.Go(func() {
-							w := NewWaiter[*fake]()
+							w := p.Waiter("")
 							for j := range 100 {
 								c, err := p.Get(w)
 								if err != nil {

@@ -20,6 +20,11 @@ const (
 	maxBackoff = 1500 * time.Millisecond
 )
 
+// noRoom is how long the maximum stays lowered after the origin had no room for
+// another connection: long beside a dial, short beside the wait of an operator
+// who has made room. Each time is drawn evenly from half to all of it.
+const noRoom = 30 * time.Second
+
 // Run dials, times waits out and lets connections age, until ctx ends. Then it
 // fails the waiting, closes the idle connections and returns when its dials
 // have; lent connections are closed by the Put or Discard that returns them.
@@ -29,8 +34,10 @@ func (p *Pool[C]) Run(ctx context.Context) {
 	defer t.Stop()
 	for ctx.Err() == nil {
 		p.expire(time.Now())
-		for n := p.wanted(time.Now()); n > 0; n-- {
+		n, why := p.wanted(time.Now())
+		for ; n > 0; n-- {
 			dials.Go(func() { p.dial(ctx) })
+			p.count(why)
 		}
 		select {
 		case <-ctx.Done():
@@ -43,30 +50,47 @@ func (p *Pool[C]) Run(ctx context.Context) {
 	p.closers.Wait()
 }
 
-// wanted says how many dials to start, and counts them as in flight.
-func (p *Pool[C]) wanted(now time.Time) int {
+// wanted says how many dials to start and what for, and counts them as in flight.
+func (p *Pool[C]) wanted(now time.Time) (int, Occasion) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if now.Before(p.retryAt) {
-		return 0
+		return 0, Demand
 	}
-	total := len(p.live) + p.dialing
-	n := max(p.waiters.n-p.dialing, p.cfg.MinIdle-total)
-	n = min(n, p.cfg.Max-total, p.cfg.DialLimit-p.dialing)
+	total := len(p.live) - p.old + p.dialing
+	demand := p.line.n - p.dialing
+	n, why := max(demand, p.cfg.MinIdle-total), Demand
+	if demand <= 0 {
+		why = Warm
+	}
+	n = min(n, p.limit(now)-total, 2*p.cfg.Max-len(p.live)-p.dialing, p.cfg.DialLimit-p.dialing)
 	if p.failures > 0 { // one probe at a time until the origin is back
-		n = min(n, 1-p.dialing)
+		n, why = min(n, 1-p.dialing), Probe
 	}
 	n = max(n, 0)
 	p.dialing += n
-	return n
+	return n, why
+}
+
+func (p *Pool[C]) count(why Occasion) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stats.Dials[why]++
+}
+
+// limit is the most connections at the moment. The lock is held.
+func (p *Pool[C]) limit(now time.Time) int {
+	if now.Before(p.roomUntil) {
+		return min(p.room, p.cfg.Max)
+	}
+	return p.cfg.Max
 }
 
 func (p *Pool[C]) dial(ctx context.Context) {
 	p.mu.Lock()
-	gen := p.gen
-	p.stats.Dials++
+	gen, timeout := p.gen, p.cfg.DialTimeout
 	p.mu.Unlock()
-	dctx, cancel := context.WithTimeout(ctx, p.cfg.DialTimeout)
+	dctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	c, err := p.cfg.Dial(dctx)
 	if p.dialed(c, err, gen) {
@@ -75,7 +99,7 @@ func (p *Pool[C]) dial(ctx context.Context) {
 }
 
 // dialed takes in what a dial came to, and reports whether the connection is to
-// be closed because the pool has ended.
+// be closed because the pool has ended or has no use for it any more.
 func (p *Pool[C]) dialed(c C, err error, gen uint64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -87,23 +111,17 @@ func (p *Pool[C]) dialed(c C, err error, gen uint64) bool {
 	case err != nil:
 		p.dialFailed(err)
 		return false
-	case p.closed:
+	case p.closed, old:
 		return true
-	case old:
-		p.retire(c)
-		return false
 	}
 	p.failures, p.failed, p.retryAt = 0, nil, time.Time{}
 	life := p.cfg.MaxLifetime
 	now := time.Now()
-	e := entry[C]{c: c, gen: gen, since: now, expires: now.Add(life - life/5 + rand.N(2*life/5))}
-	p.live[c] = &e
-	if w := p.waiters.pop(); w != nil {
-		w.ready <- result[C]{c: c}
-		return false
+	e := &entry[C]{c: c, gen: gen, expires: now.Add(life - life/5 + rand.N(2*life/5))}
+	p.live[c] = e
+	if !p.handOver(e, now) {
+		p.rest(e, now)
 	}
-	c.Rest()
-	p.idle = append(p.idle, e)
 	return false
 }
 
@@ -114,8 +132,13 @@ func (p *Pool[C]) dialFailed(err error) {
 	p.failures++
 	p.failed = err
 	d := min(maxBackoff, minBackoff<<min(p.failures-1, 10))
-	p.retryAt = time.Now().Add(d/2 + rand.N(d/2))
-	if len(p.live) == 0 {
+	now := time.Now()
+	p.retryAt = now.Add(d/2 + rand.N(d/2))
+	if p.cfg.Full != nil && p.cfg.Full(err) {
+		p.room = max(len(p.live)-p.old, 1)
+		p.roomUntil = now.Add(noRoom/2 + rand.N(noRoom/2))
+	}
+	if len(p.live) == p.old {
 		p.failWaiters()
 	}
 }
@@ -125,16 +148,15 @@ func (p *Pool[C]) dialFailed(err error) {
 func (p *Pool[C]) expire(now time.Time) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for w := p.waiters.head; w != nil && now.Sub(w.since) >= p.cfg.WaitTimeout; w = p.waiters.head {
-		p.waiters.remove(w)
-		p.stats.Timeouts++
-		w.ready <- result[C]{err: ErrTimeout}
-	}
+	p.timeOut(now)
 	keep := p.idle[:0]
 	for _, e := range p.idle { // oldest first
-		old := now.Sub(e.since) >= p.cfg.IdleTimeout && len(p.live) > p.cfg.MinIdle
-		if old || !p.fresh(e, now) {
-			p.retire(e.c)
+		why := p.stale(e, now)
+		if why == fresh && now.Sub(e.since) >= p.cfg.IdleTimeout && len(p.live) > p.cfg.MinIdle {
+			why = Idle
+		}
+		if why != fresh {
+			p.retire(e, why)
 			continue
 		}
 		keep = append(keep, e)
@@ -143,14 +165,26 @@ func (p *Pool[C]) expire(now time.Time) {
 	p.idle = keep
 }
 
+// timeOut fails the waits that took too long. The lock is held.
+func (p *Pool[C]) timeOut(now time.Time) {
+	for i := len(p.line.waiting) - 1; i >= 0; i-- { // one that has nobody left goes
+		t := p.line.waiting[i]
+		for w := t.head; w != nil && now.Sub(w.since) >= p.cfg.WaitTimeout; w = t.head {
+			p.line.remove(w)
+			p.stats.Timeouts++
+			w.ready <- result[C]{err: ErrTimeout}
+		}
+	}
+}
+
 func (p *Pool[C]) end() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for w := p.waiters.pop(); w != nil; w = p.waiters.pop() {
+	for w := p.line.pop(); w != nil; w = p.line.pop() {
 		w.ready <- result[C]{err: ErrClosed}
 	}
 	for _, e := range p.idle {
-		p.retire(e.c)
+		p.retire(e, Ended)
 	}
 	p.idle, p.closed = nil, true
 }

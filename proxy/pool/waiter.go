@@ -1,6 +1,9 @@
 package pool
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 type result[C Conn] struct {
 	c   C
@@ -14,14 +17,25 @@ type result[C Conn] struct {
 // of the line under the pool's lock. So there is nothing to race with: a
 // connection that is handed over at the instant of a timeout is never lost.
 type Waiter[C Conn] struct {
+	tenant     *tenant[C]
 	ready      chan result[C] // holds one, so that delivery never blocks
 	since      time.Time
 	prev, next *Waiter[C]
 	queued     bool
 }
 
-// NewWaiter makes a Waiter.
-func NewWaiter[C Conn]() *Waiter[C] { return &Waiter[C]{ready: make(chan result[C], 1)} }
+// Waiter makes a Waiter for a client of a tenant. Tenants that wait get equal
+// shares of the connections; clients of one are served in the order of asking.
+func (p *Pool[C]) Waiter(name string) *Waiter[C] {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.line.tenants[name]
+	if t == nil {
+		t = new(tenant[C])
+		p.line.tenants[name] = t
+	}
+	return &Waiter[C]{tenant: t, ready: make(chan result[C], 1)}
+}
 
 // Cancel makes a Get that is waiting with w return ErrCanceled. It reports
 // whether there was one.
@@ -31,15 +45,62 @@ func (p *Pool[C]) Cancel(w *Waiter[C]) bool {
 	if !w.queued {
 		return false
 	}
-	p.waiters.remove(w)
+	p.line.remove(w)
 	w.ready <- result[C]{err: ErrCanceled}
 	return true
+}
+
+// A tenant is those clients that share one part of the pool: the users of one
+// credential, of which a database has no more than a hundred at a time.
+type tenant[C Conn] struct {
+	list[C]
+	held int // connections lent to its clients
+}
+
+// A line is where clients wait, each behind the others of its tenant.
+type line[C Conn] struct {
+	tenants map[string]*tenant[C]
+	waiting []*tenant[C] // those with somebody in line
+	n       int          // clients in line
+}
+
+func (l *line[C]) push(w *Waiter[C]) {
+	if w.tenant.head == nil {
+		l.waiting = append(l.waiting, w.tenant)
+	}
+	w.tenant.push(w)
+	l.n++
+}
+
+// pop takes out whose turn it is: of the tenants that wait the one that has the
+// fewest connections, of equals the one that has waited longest.
+func (l *line[C]) pop() *Waiter[C] {
+	var next *tenant[C]
+	for _, t := range l.waiting {
+		if next == nil || t.held < next.held || t.held == next.held && t.head.since.Before(next.head.since) {
+			next = t
+		}
+	}
+	if next == nil {
+		return nil
+	}
+	w := next.head
+	l.remove(w)
+	return w
+}
+
+func (l *line[C]) remove(w *Waiter[C]) {
+	w.tenant.remove(w)
+	l.n--
+	if w.tenant.head == nil {
+		i := slices.Index(l.waiting, w.tenant)
+		l.waiting = slices.Delete(l.waiting, i, i+1)
+	}
 }
 
 // A list is a queue with removal from the middle.
 type list[C Conn] struct {
 	head, tail *Waiter[C]
-	n          int
 }
 
 func (l *list[C]) push(w *Waiter[C]) {
@@ -50,15 +111,6 @@ func (l *list[C]) push(w *Waiter[C]) {
 		l.head = w
 	}
 	l.tail = w
-	l.n++
-}
-
-func (l *list[C]) pop() *Waiter[C] {
-	w := l.head
-	if w != nil {
-		l.remove(w)
-	}
-	return w
 }
 
 func (l *list[C]) remove(w *Waiter[C]) {
@@ -73,5 +125,4 @@ func (l *list[C]) remove(w *Waiter[C]) {
 		l.tail = w.prev
 	}
 	w.prev, w.next, w.queued = nil, nil, false
-	l.n--
 }

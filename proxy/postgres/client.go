@@ -51,13 +51,14 @@ type client struct {
 	group    uint64 // number of the Syncs sent
 	taking   partial
 	giving   partial
-	again    bool // there is more to take of what was read
-	groups   int  // replies with ReadyForQuery asked for in this lease
-	spare    int  // Syncs sent ahead of a COPY, which ignores them if it does not fail before
-	writing  bool // the serving goroutine is about to write to the origin
-	closing  bool // the pump ends when the ledger is empty
-	leaving  bool // the pump ends at once
-	farewell bool // the origin said FATAL, and the driver was told
+	again    bool  // there is more to take of what was read
+	began    int64 // unix nanoseconds: when the origin was asked for what runs; 0: nothing does
+	groups   int   // replies with ReadyForQuery asked for in this lease
+	spare    int   // Syncs sent ahead of a COPY, which ignores them if it does not fail before
+	writing  bool  // the serving goroutine is about to write to the origin
+	closing  bool  // the pump ends when the ledger is empty
+	leaving  bool  // the pump ends at once
+	farewell bool  // the origin said FATAL, and the driver was told
 	left     leftovers
 	ended    error // why the pump ended the client
 
@@ -72,7 +73,9 @@ type client struct {
 	dead     atomic.Bool  // writes to the driver are pointless
 	since    atomic.Int64 // unix nanoseconds: when what is running began; 0: nothing is
 	canceled atomic.Int64 // unix nanoseconds: when the watch cancelled it; 0: it did not
+	paused   atomic.Int64 // unix nanoseconds: since when the driver is silent in a transaction; 0: it is not
 	expelled atomic.Int64 // unix nanoseconds: since when the client is no longer welcome; 0: it is
+	silent   atomic.Bool  // it was silent in a transaction for too long
 	forced   atomic.Bool  // it has had the time to go by itself
 
 	leaseMu sync.Mutex // guards origin towards cancel requests
@@ -84,8 +87,6 @@ type partial struct {
 	left int  // bytes still to come
 	drop bool // they are not passed on
 }
-
-func newWaiter() *pool.Waiter[*origin] { return pool.NewWaiter[*origin]() }
 
 // serve runs until the driver leaves or must.
 func (c *client) serve() error {
@@ -129,6 +130,10 @@ func (c *client) attached() bool {
 func (c *client) spared(err error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if isTimeout(err) && c.silent.Load() && !c.tooSilent(time.Now()) && !c.forced.Load() && c.ended == nil { // it spoke at the last moment
+		c.silent.Store(false)
+		return c.conn.SetReadDeadline(time.Time{}) == nil
+	}
 	return isTimeout(err) && c.unwelcome() && !c.forced.Load() && c.origin != nil && c.ended == nil &&
 		c.conn.SetReadDeadline(time.Time{}) == nil
 }
@@ -142,6 +147,9 @@ func (c *client) lost(err error) error {
 	}
 	if c.unwelcome() && (c.origin == nil || c.forced.Load()) {
 		return c.fail(errStopping)
+	}
+	if c.silent.Load() {
+		return c.fail(errSilent)
 	}
 	if errors.Is(err, pgwire.ErrBufferFull) {
 		return c.fail(pgwire.Fatalf(pgwire.CodeLimitExceeded, "message header exceeds %d bytes", pgwire.BufferSize))
@@ -187,9 +195,12 @@ func (c *client) step() error {
 
 // begin notes when what the origin is asked for now began.
 func (c *client) begin() {
-	if c.since.Load() == 0 {
-		c.since.Store(time.Now().UnixNano())
+	if c.began != 0 {
+		return
 	}
+	c.began = time.Now().UnixNano()
+	c.paused.Store(0)
+	c.since.CompareAndSwap(0, c.began)
 }
 
 // stepDuplex writes while the pump reads, and waits for the pump at a boundary.
@@ -360,10 +371,20 @@ func (c *client) detach() {
 	c.s.giveBack(o, left)
 }
 
-// rest notes that nothing runs.
+// rest notes that nothing runs. The lock is held.
 func (c *client) rest() {
 	c.since.Store(0)
 	c.canceled.Store(0)
+	now := int64(0)
+	if c.began != 0 {
+		now = time.Now().UnixNano()
+		c.db.counts.took.Observe(time.Duration(now - c.began))
+		c.began = 0
+	}
+	if c.origin == nil {
+		now = 0
+	}
+	c.paused.Store(now)
 }
 
 // end leaves nothing of the client behind.

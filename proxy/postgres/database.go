@@ -26,12 +26,34 @@ type Config struct {
 	Database string
 	User     string
 	Password string
-	TLS      *tls.Config // nil: plain text to the origin
+	// FormerPassword is tried where the origin refuses Password, and the other
+	// way about once it was the one that is good; "": none.
+	FormerPassword string
+	TLS            *tls.Config // nil: plain text to the origin
 
-	MaxConns     int           // most origin connections
-	MinConns     int           // kept open
-	QueryTimeout time.Duration // a statement that runs longer is cancelled; 0: none
-	AlwaysReset  bool          // reset an origin connection after every client that used it
+	Limits
+	AlwaysReset            bool // reset an origin connection after every client that used it
+	ForwardApplicationName bool // the origin sees the drivers' application_name
+}
+
+// Limits bound what clients of a database may take. What is zero has the pool's
+// default, or no limit where there is no such default.
+type Limits struct {
+	MaxConns               int           // most origin connections
+	MinConns               int           // kept open
+	ConnectTimeout         time.Duration // of one dial of the origin, login included
+	WaitTimeout            time.Duration // of a client in line for a connection
+	IdleTimeout            time.Duration // of a connection that nobody needs
+	MaxLifetime            time.Duration // of a connection
+	QueryTimeout           time.Duration // a statement that runs longer is cancelled; 0: none
+	IdleTransactionTimeout time.Duration // a client that is silent in a transaction for longer is disconnected; 0: none
+}
+
+func (l *Limits) pool() pool.Config[*origin] {
+	return pool.Config[*origin]{
+		Max: l.MaxConns, MinIdle: l.MinConns, DialTimeout: l.ConnectTimeout, WaitTimeout: l.WaitTimeout,
+		IdleTimeout: l.IdleTimeout, MaxLifetime: l.MaxLifetime,
+	}
 }
 
 // A Database is one configured origin with its pool. Clients come and go; Run
@@ -45,6 +67,8 @@ type Database struct {
 	welcome    atomic.Pointer[[]pgwire.Param] // what the origin last reported at a login
 	goodParams sync.Map                       // SQL of start-up parameters that an origin accepted
 	goodCount  atomic.Int64
+	goodLogin  atomic.Pointer[string] // the password that an origin accepted last
+	failover   failover
 	counts     counts
 }
 
@@ -54,7 +78,9 @@ const maxGoodParams = 1000
 
 // counts is what Counts reads.
 type counts struct {
-	queries, rePrepares, paramSets, resets, cancels, clientsGone atomic.Uint64
+	queries, rePrepares, paramSets, resets, cancels, clientsGone, failovers atomic.Uint64
+
+	took pool.Histogram // from what is asked of the origin to its last answer
 }
 
 // NewDatabase makes a database with its pool. credentials are the names and
@@ -63,23 +89,31 @@ func NewDatabase(name string, cfg Config, credentials map[string]*pgwire.Verifie
 	d := &Database{name: name, statements: newRegistry()}
 	d.cfg.Store(&cfg)
 	d.SetCredentials(credentials)
-	d.pool = pool.New(pool.Config[*origin]{
-		Dial:    d.dialOrigin,
-		Max:     cfg.MaxConns,
-		MinIdle: cfg.MinConns,
-	})
+	poolConfig := cfg.Limits.pool()
+	poolConfig.Dial, poolConfig.Full = d.dialOrigin, isFull
+	d.pool = pool.New(poolConfig)
 	return d
 }
 
 // Run keeps the pool until ctx ends.
 func (d *Database) Run(ctx context.Context) { d.pool.Run(ctx) }
 
-// SetConfig changes how origin connections are made. Connections of before serve
-// until their transaction ends; no client is cut. The pool's size does not change.
+// isFull reports whether an origin refused a login because it has no room.
+func isFull(err error) bool {
+	pe, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && pe.Code == pgwire.CodeTooManyConnections
+}
+
+// SetConfig changes limits at once, and how origin connections are made from
+// the next one on.
 func (d *Database) SetConfig(cfg Config) {
 	d.cfg.Store(&cfg)
-	d.pool.Renew()
+	d.pool.Configure(cfg.Limits.pool())
 }
+
+// Renew makes the next client of every origin connection get a new one.
+// Connections of before serve until their transaction ends; no client is cut.
+func (d *Database) Renew() { d.pool.Renew() }
 
 // SetCredentials replaces the credentials that new clients are checked against.
 func (d *Database) SetCredentials(credentials map[string]*pgwire.Verifier) {
@@ -91,7 +125,7 @@ func (d *Database) Name() string { return d.name }
 
 // Counts are totals of a database since it was made.
 type Counts struct {
-	Queries, RePrepares, ParamSets, Resets, Cancels, ClientsGone uint64
+	Queries, RePrepares, ParamSets, Resets, Cancels, ClientsGone, Failovers uint64
 }
 
 // Counts reads the totals.
@@ -99,9 +133,18 @@ func (d *Database) Counts() Counts {
 	c := &d.counts
 	return Counts{
 		Queries: c.queries.Load(), RePrepares: c.rePrepares.Load(), ParamSets: c.paramSets.Load(),
-		Resets: c.resets.Load(), Cancels: c.cancels.Load(), ClientsGone: c.clientsGone.Load(),
+		Resets: c.resets.Load(), Cancels: c.cancels.Load(), ClientsGone: c.clientsGone.Load(), Failovers: c.failovers.Load(),
 	}
 }
+
+// Took are how long statements took, from the proxy's point of view.
+func (d *Database) Took() *pool.Histogram { return &d.counts.took }
+
+// Waits are how long clients waited for an origin connection that was not there at once.
+func (d *Database) Waits() *pool.Histogram { return d.pool.Waits() }
+
+// Holds are how long clients had an origin connection.
+func (d *Database) Holds() *pool.Histogram { return d.pool.Holds() }
 
 // Stats reads the pool's counters.
 func (d *Database) Stats() pool.Stats { return d.pool.Stats() }
@@ -130,19 +173,20 @@ func poolError(err error) *pgwire.Error {
 
 // mends are what to do about a reason, where that is known.
 var mends = map[string]string{
-	"connection_refused":        "Nothing listens at the origin's host and port, or a firewall rejects the connection.",
-	"connection_timeout":        "Check the origin's host, port and firewall.",
-	"tls_not_supported":         "Turn TLS on at the origin.",
-	"certificate_verify_failed": "Give the database the CA certificate that the origin's certificate leads to, or the name that it is made out to.",
-	"unauthenticated":           "The database's access client ID and secret are not those of a valid service token.",
-	"denied":                    "No policy of the hostname's application admits the database's service token.",
-	"no_tunnel":                 "Route the hostname to a tunnel.",
-	"no_connector":              "Start sluice-connector with the tunnel's token.",
-	"unknown_host":              "The connector has no rule for the hostname yet.",
-	"origin_refused":            "Nothing listens at the address that the hostname is routed to.",
-	"origin_timeout":            "The origin did not answer the connector: check the address that the hostname is routed to.",
-	"origin_unreachable":        "The connector cannot reach the address that the hostname is routed to.",
-	"draining":                  "The relay is stopping: try again.",
+	"connection_refused":         "Nothing listens at the origin's host and port, or a firewall rejects the connection.",
+	"connection_timeout":         "Check the origin's host, port and firewall.",
+	"tls_not_supported":          "Turn TLS on at the origin.",
+	"certificate_verify_failed":  "Give the database the CA certificate that the origin's certificate leads to, or the name that it is made out to.",
+	"cleartext_password_refused": "The origin asks for the password in the clear, which is for verified TLS only: give the database the CA certificate, or use SCRAM at the origin.",
+	"unauthenticated":            "The database's access client ID and secret are not those of a valid service token.",
+	"denied":                     "No policy of the hostname's application admits the database's service token.",
+	"no_tunnel":                  "Route the hostname to a tunnel.",
+	"no_connector":               "Start sluice-connector with the tunnel's token.",
+	"unknown_host":               "The connector has no rule for the hostname yet.",
+	"origin_refused":             "Nothing listens at the address that the hostname is routed to.",
+	"origin_timeout":             "The origin did not answer the connector: check the address that the hostname is routed to.",
+	"origin_unreachable":         "The connector cannot reach the address that the hostname is routed to.",
+	"draining":                   "The relay is stopping: try again.",
 }
 
 // dialReason names the kind of a failed dial, in one safe word.
@@ -159,6 +203,8 @@ func dialReason(err error) string {
 		return "connection_refused"
 	case errors.Is(err, errPlaintextOrigin):
 		return "tls_not_supported"
+	case errors.Is(err, errCleartext):
+		return "cleartext_password_refused"
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
 		return "connection_timeout"
 	}

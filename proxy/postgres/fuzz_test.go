@@ -170,7 +170,7 @@ func serveScript(t *testing.T, driver, origins []byte, piece int, ready int) []b
 	before := pgwire.BuffersInUse()
 	said := &replies{groups: cutGroups(origins), piece: piece, causal: ready > 0}
 	said.cond, said.fatal = sync.NewCond(&said.mu), bytes.Contains(origins, []byte("FATAL"))
-	cfg := Config{Dial: func(context.Context) (net.Conn, error) { return nil, errors.New("no cancel requests") }, MaxConns: 2}
+	cfg := Config{Dial: func(context.Context) (net.Conn, error) { return nil, errors.New("no cancel requests") }, Limits: Limits{MaxConns: 2}}
 	db := NewDatabase("d", cfg, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	dials := 0
@@ -198,7 +198,7 @@ func serveScript(t *testing.T, driver, origins []byte, piece int, ready int) []b
 		driver = driver[n:]
 		return n
 	}
-	c := &client{s: s, db: db, id: 1, waiter: newWaiter(), status: pgwire.TxIdle, conn: pgwire.NewConn(side, true)}
+	c := &client{s: s, db: db, id: 1, waiter: db.pool.Waiter(""), status: pgwire.TxIdle, conn: pgwire.NewConn(side, true)}
 	c.requests.src = c.conn
 	ended := make(chan struct{})
 	go func() {
@@ -322,7 +322,7 @@ func FuzzOptions(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		sql, err := paramsSQL(&pgwire.Startup{Params: []pgwire.Param{{Name: "options", Value: s}, {Name: "work_mem", Value: s}}})
+		sql, err := paramsSQL(&pgwire.Startup{Params: []pgwire.Param{{Name: "options", Value: s}, {Name: "work_mem", Value: s}}}, true)
 		if err != nil {
 			return
 		}

@@ -107,17 +107,18 @@ func (s *Server) authenticate(conn net.Conn, start *pgwire.Startup) (*client, er
 	if name == "" {
 		name = user
 	}
-	sql, err := paramsSQL(start)
+	db, known := s.Lookup(name)
+	var v *pgwire.Verifier
+	forward := false
+	if known {
+		v, forward = (*db.verifiers.Load())[user], db.cfg.Load().ForwardApplicationName
+	}
+	sql, err := paramsSQL(start, forward)
 	if err != nil {
 		return nil, err
 	}
 	if err := negotiate(conn, start); err != nil {
 		return nil, err
-	}
-	db, known := s.Lookup(name)
-	var v *pgwire.Verifier
-	if known {
-		v = (*db.verifiers.Load())[user]
 	}
 	found := v != nil
 	if !found {
@@ -130,7 +131,7 @@ func (s *Server) authenticate(conn net.Conn, start *pgwire.Startup) (*client, er
 		return nil, err
 	}
 	c := &client{s: s, db: db, user: user, params: sql, startup: start.Params}
-	c.waiter = newWaiter()
+	c.waiter = db.pool.Waiter(user)
 	c.conn = pgwire.NewConn(conn, true)
 	c.requests.src = c.conn
 	return c, nil
@@ -254,7 +255,7 @@ func (d *Database) parameters() ([]pgwire.Param, error) {
 	if w := d.welcome.Load(); w != nil {
 		return *w, nil
 	}
-	o, err := d.pool.Get(newWaiter())
+	o, err := d.pool.Get(d.pool.Waiter(""))
 	if err != nil {
 		return nil, poolError(err)
 	}

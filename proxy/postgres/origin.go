@@ -31,6 +31,7 @@ const cancelTimeout = cleanTimeout
 
 var (
 	errPlaintextOrigin = errors.New("origin does not support TLS")
+	errCleartext       = errors.New("origin asks for the password in the clear")
 	errOriginGone      = errors.New("origin connection was lost")
 )
 
@@ -41,6 +42,9 @@ type origin struct {
 	db     *Database
 	pid    uint32
 	secret []byte
+	// standby is whether the server, as far as it says, was one that only reads
+	// when the connection was made. Servers before PostgreSQL 14 do not say.
+	standby bool
 
 	prepared preparedSet
 	unnamed  unnamedOwner // whose statement the unnamed one is
@@ -56,9 +60,29 @@ type origin struct {
 // An unnamedOwner names a client's unnamed statement, its gen-th.
 type unnamedOwner struct{ client, gen uint64 }
 
-// dialOrigin connects and logs in.
+// dialOrigin connects and logs in: with the password that was good last, if it is
+// still one of the two, and then with the other, so that the password can be
+// changed here and at the origin in either order and nothing tries a wrong one
+// again and again.
 func (d *Database) dialOrigin(ctx context.Context) (*origin, error) {
 	cfg := d.cfg.Load()
+	first, second := cfg.Password, cfg.FormerPassword
+	if good := d.goodLogin.Load(); good != nil && *good == second && second != "" {
+		first, second = second, first
+	}
+	o, err := d.logIn(ctx, cfg, first)
+	if pe, ok := errors.AsType[*pgconn.PgError](err); ok && pe.Code == pgwire.CodeInvalidPassword && second != "" && second != first {
+		if again, also := d.logIn(ctx, cfg, second); also == nil {
+			o, err, first = again, nil, second
+		}
+	}
+	if err == nil {
+		d.goodLogin.Store(&first)
+	}
+	return o, err
+}
+
+func (d *Database) logIn(ctx context.Context, cfg *Config, password string) (*origin, error) {
 	// Every setting that pgconn would take from the environment or from files
 	// of the user that runs the proxy is given here, or overwritten below.
 	pc, err := pgconn.ParseConfig("host=origin port=5432 user=origin dbname=origin sslmode=disable passfile=/dev/null " +
@@ -66,16 +90,23 @@ func (d *Database) dialOrigin(ctx context.Context) (*origin, error) {
 	if err != nil {
 		return nil, fmt.Errorf("configure origin connection: %w", err)
 	}
-	pc.Host, pc.User, pc.Database, pc.Password = cfg.Host, cfg.User, cfg.Database, cfg.Password
+	pc.Host, pc.User, pc.Database, pc.Password = cfg.Host, cfg.User, cfg.Database, password
 	pc.TLSConfig, pc.Fallbacks = cfg.TLS, nil
 	pc.RuntimeParams = map[string]string{"application_name": applicationName}
 	pc.LookupFunc = func(context.Context, string) ([]string, error) { return []string{cfg.Host}, nil }
 	pc.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return cfg.Dial(ctx) }
 	pc.OnNotice, pc.OnNotification = nil, nil
+	pc.ChannelBinding, pc.RequireAuth = "prefer", ""
+	if cfg.TLS == nil || cfg.TLS.InsecureSkipVerify && cfg.TLS.VerifyConnection == nil {
+		pc.RequireAuth = "!password" // whoever answers could ask for it in the clear
+	}
 	conn, err := pgconn.ConnectConfig(ctx, pc)
 	if err != nil {
 		if strings.Contains(err.Error(), "server refused TLS connection") { // pgconn has no type for it
 			return nil, errPlaintextOrigin
+		}
+		if strings.Contains(err.Error(), "require_auth check failed") {
+			return nil, errCleartext
 		}
 		return nil, fmt.Errorf("connect to origin of %s: %w", d.name, err)
 	}
@@ -93,7 +124,10 @@ func (d *Database) dialOrigin(ctx context.Context) (*origin, error) {
 	}
 	sort.Slice(welcome, func(i, j int) bool { return welcome[i].Name < welcome[j].Name })
 	d.welcome.Store(&welcome)
-	return &origin{Conn: pgwire.NewConn(h.Conn, false), db: d, pid: h.PID, secret: h.SecretKey}, nil
+	reads, said := h.ParameterStatuses["in_hot_standby"]
+	return &origin{
+		Conn: pgwire.NewConn(h.Conn, false), db: d, pid: h.PID, secret: h.SecretKey, standby: reads == "on" || !said,
+	}, nil
 }
 
 // takeOver makes sure that pgconn no longer reads from h. Where one of its writes

@@ -9,7 +9,7 @@ import (
 // paramsSQL is the query that puts a client's start-up parameters in force on an
 // origin connection; "" where it has none. set_config reads a value as the
 // start-up packet does, also where that is a list.
-func paramsSQL(start *pgwire.Startup) (string, error) {
+func paramsSQL(start *pgwire.Startup, forwardName bool) (string, error) {
 	var b strings.Builder
 	add := func(name, value string) error {
 		if !validName(name) {
@@ -26,7 +26,7 @@ func paramsSQL(start *pgwire.Startup) (string, error) {
 	for _, p := range start.Params {
 		switch {
 		case p.Name == "user", p.Name == "database", p.Name == "replication", strings.HasPrefix(p.Name, "_pq_."):
-		case p.Name == "application_name":
+		case p.Name == "application_name" && !forwardName:
 			// The origin sees the proxy's; the client is told its own.
 		case p.Name == "options":
 			for _, o := range splitOptions(p.Value) {

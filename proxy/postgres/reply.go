@@ -229,6 +229,7 @@ func (c *client) spareReady(body []byte) error {
 // checkError handles an ErrorResponse.
 func (c *client) checkError(body []byte) (keep bool, err error) {
 	f := pgwire.ParseErrorFields(body)
+	c.origin.heard(f.Code)
 	if f.Severity == "FATAL" || f.Severity == "PANIC" {
 		c.farewell = true
 		c.left.session = query.Spoilt

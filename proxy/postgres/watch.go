@@ -39,6 +39,7 @@ func (c *client) look(now time.Time) {
 	}
 	since := c.since.Load()
 	if since == 0 {
+		c.lookSilent(now)
 		return
 	}
 	ran := now.Sub(time.Unix(0, since))
@@ -62,6 +63,22 @@ func (c *client) look(now time.Time) {
 	if o := c.busyOrigin(); o != nil {
 		c.s.work.Go(func() { o.cancel(context.Background()) }) // bounded by cancelTimeout
 	}
+}
+
+// errSilent has PostgreSQL's own code and words (idle_in_transaction_session_timeout).
+var errSilent = pgwire.Fatalf(pgwire.CodeIdleInTransaction, "terminating connection due to idle-in-transaction timeout")
+
+// lookSilent ends a client that is silent in a transaction for too long.
+func (c *client) lookSilent(now time.Time) {
+	if c.tooSilent(now) {
+		c.silent.Store(true)
+		_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+	}
+}
+
+func (c *client) tooSilent(now time.Time) bool {
+	limit, at := c.db.cfg.Load().IdleTransactionTimeout, c.paused.Load()
+	return limit > 0 && at != 0 && now.Sub(time.Unix(0, at)) > limit
 }
 
 // cut ends a client whose origin does not answer, nor obey, or whose driver does

@@ -14,6 +14,8 @@ type Database struct {
 	Caching Caching `json:"caching"`
 	// OriginConnectionLimit is the soft maximum of connections to the origin.
 	OriginConnectionLimit int `json:"origin_connection_limit"`
+	// Pooling is ours: how connections are kept and lent.
+	Pooling Pooling `json:"pooling"`
 	// Generation is ours: it grows by one with each change of how the origin is reached.
 	Generation int64     `json:"generation"`
 	CreatedOn  time.Time `json:"created_on"`
@@ -47,10 +49,37 @@ type Origin struct {
 
 // MTLS says how the origin's TLS is verified.
 type MTLS struct {
-	// SSLMode is require, verify-ca, verify-full, or, for an insecure origin, disable.
+	// SSLMode is require, verify-ca, verify-full, no-verify, or, for an insecure origin, disable.
 	SSLMode string `json:"sslmode,omitempty"`
 	// CACertificate is ours: the CA's certificates in PEM.
 	CACertificate string `json:"ca_certificate,omitempty"`
+	// ServerName is ours: whom the certificate must be for, where that is not the origin's host.
+	ServerName string `json:"server_name,omitempty"`
+}
+
+// Pooling says how origin connections are kept and lent, and how long statements may take. 0 is the proxy's default; times
+// are in seconds.
+type Pooling struct {
+	MinConnections         int  `json:"min_connections"`
+	ConnectTimeout         int  `json:"connect_timeout"`
+	WaitTimeout            int  `json:"wait_timeout"`
+	IdleTimeout            int  `json:"idle_timeout"`
+	MaxLifetime            int  `json:"max_lifetime"`
+	QueryTimeout           int  `json:"query_timeout"` // -1: no limit
+	IdleTransactionTimeout int  `json:"idle_transaction_timeout"`
+	ForwardApplicationName bool `json:"forward_application_name"`
+}
+
+// PoolingWrite is the pooling in a DatabaseWrite.
+type PoolingWrite struct {
+	MinConnections         *int  `json:"min_connections,omitempty"`
+	ConnectTimeout         *int  `json:"connect_timeout,omitempty"`
+	WaitTimeout            *int  `json:"wait_timeout,omitempty"`
+	IdleTimeout            *int  `json:"idle_timeout,omitempty"`
+	MaxLifetime            *int  `json:"max_lifetime,omitempty"`
+	QueryTimeout           *int  `json:"query_timeout,omitempty"`
+	IdleTransactionTimeout *int  `json:"idle_transaction_timeout,omitempty"`
+	ForwardApplicationName *bool `json:"forward_application_name,omitempty"`
 }
 
 // Caching says what may be answered from the cache.
@@ -69,6 +98,7 @@ type DatabaseWrite struct {
 	MTLS                  *MTLSWrite    `json:"mtls,omitempty"`
 	Caching               *CachingWrite `json:"caching,omitempty"`
 	OriginConnectionLimit *int          `json:"origin_connection_limit,omitempty"`
+	Pooling               *PoolingWrite `json:"pooling,omitempty"`
 }
 
 // OriginWrite is the origin in a DatabaseWrite.
@@ -94,6 +124,7 @@ type OriginWrite struct {
 type MTLSWrite struct {
 	SSLMode       *string `json:"sslmode,omitempty"`
 	CACertificate *string `json:"ca_certificate,omitempty"`
+	ServerName    *string `json:"server_name,omitempty"`
 	// CACertificateID and MTLSCertificateID name uploaded certificates.
 	CACertificateID   *string `json:"ca_certificate_id,omitempty"`
 	MTLSCertificateID *string `json:"mtls_certificate_id,omitempty"`
