@@ -98,7 +98,7 @@ func (c *Control) writeFirst(t *tx) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	token, secret := newAPIToken(DefaultAccountID, "first", ScopeAdmin, time.Time{}, t.now)
+	token, secret := newAPIToken(DefaultAccountID, firstTokenName, ScopeAdmin, time.Time{}, t.now)
 	return secret, errors.Join(
 		t.put(kindSystem, "bootstrap", done),
 		t.put(kindSystem, "authority", ca),

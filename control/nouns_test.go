@@ -82,7 +82,7 @@ func TestValidateReportsEveryFault(t *testing.T) {
 			"credentials[1].name is that of another credential: a",
 			"credentials[2].name must begin with a letter or digit and consist of letters, digits, '_', '.' and '-'",
 		}},
-		{"API token", &APIToken{CreatedAt: time.Unix(9, 0), ExpiresAt: time.Unix(9, 0)}, []string{"name is required", "expires_at is in the past"}},
+		{"API token", &APIToken{CreatedAt: time.Unix(9, 0), ExpiresAt: time.Unix(9, 0)}, []string{"name is required", `scope must be read, edit or admin, not ""`, "expires_at is in the past"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -63,6 +63,14 @@ func (s *Snapshot) Revision() uint64 { return s.revision }
 // Account returns the account with this ID.
 func (s *Snapshot) Account(id string) (*Account, bool) { return s.accounts.get(id) }
 
+// Accounts returns every account, oldest first.
+func (s *Snapshot) Accounts() []*Account {
+	return sorted(s.accounts, func(*Account) bool { return true }, func(a *Account) (time.Time, string) { return a.CreatedAt, a.ID })
+}
+
+// APITokenByID returns the token with this ID.
+func (s *Snapshot) APITokenByID(id string) (*APIToken, bool) { return s.apiTokens.get(id) }
+
 // APIToken returns the token whose secret has this hash. Whether it has expired
 // is the caller's to check, with its own clock.
 func (s *Snapshot) APIToken(h access.Hash) (*APIToken, bool) {

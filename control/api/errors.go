@@ -100,3 +100,16 @@ func inItem(err error, list string) error {
 	}
 	return trimmed
 }
+
+// renamed gives a field of an error the name that it has in the request.
+func renamed(err error, field, name string) error {
+	var wrong *control.ValidationError
+	if errors.As(err, &wrong) {
+		for i := range wrong.Faults {
+			if wrong.Faults[i].Field == field {
+				wrong.Faults[i].Field = name
+			}
+		}
+	}
+	return err
+}

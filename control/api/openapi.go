@@ -98,6 +98,9 @@ func (op *operation) document(schemas *schemas, summary string) object {
 		return described
 	}
 	described["security"] = []object{{"token": []control.Scope{op.scope}}}
+	if op.installation {
+		described["description"] = "For admin tokens of the default account."
+	}
 	if op.request != nil {
 		described["requestBody"] = object{"required": true, "content": jsonContent(schemas.of(op.request))}
 	}

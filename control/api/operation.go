@@ -21,12 +21,14 @@ type operation struct {
 	// noun is what errors call a resource.
 	noun string
 	// action names the audit record of a request that changes something, and is empty for one that only reads.
-	action  string
-	scope   control.Scope
-	request reflect.Type // of the body; nil when there is none
-	result  reflect.Type // of the result, or of one item of a list; nil for null
-	list    bool
-	query   []string // the query parameters that the handler may read
+	action string
+	scope  control.Scope
+	// installation says that the whole installation is concerned: for admin tokens of the default account alone.
+	installation bool
+	request      reflect.Type // of the body; nil when there is none
+	result       reflect.Type // of the result, or of one item of a list; nil for null
+	list         bool
+	query        []string // the query parameters that the handler may read
 }
 
 // call is one authenticated request.
@@ -83,6 +85,18 @@ func (op *operation) lists(item any, query ...string) *operation {
 	op.list = true
 	op.query = append([]string{"page", "per_page"}, query...)
 	return op.gives(item)
+}
+
+// needs declares another scope than the usual one.
+func (op *operation) needs(scope control.Scope) *operation {
+	op.scope = scope
+	return op
+}
+
+// concernsInstallation declares that only admin tokens of the default account may ask.
+func (op *operation) concernsInstallation() *operation {
+	op.scope, op.installation = control.ScopeAdmin, true
+	return op
 }
 
 // serve answers one request of an operation.
@@ -142,6 +156,8 @@ func (op *operation) admits(token *control.APIToken, account string) error {
 		return fail(http.StatusForbidden, codeForbidden, "the API token is not for this account")
 	case !token.Scope.Includes(op.scope):
 		return fail(http.StatusForbidden, codeForbidden, fmt.Sprintf("the API token has the scope %s, and this needs %s", token.Scope, op.scope))
+	case op.installation && token.AccountID != control.DefaultAccountID:
+		return fail(http.StatusForbidden, codeForbidden, "this is for admin tokens of the default account")
 	}
 	return nil
 }

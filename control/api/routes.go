@@ -1,9 +1,9 @@
 package api
 
 import (
-	"context"
 	"net/http"
 
+	"github.com/sluicedb/sluice/control"
 	v4 "github.com/sluicedb/sluice/control/api/v4"
 )
 
@@ -19,6 +19,17 @@ func (a *API) routes() {
 	a.route("GET /accounts", "account", "", a.listAccounts).lists(v4.Account{})
 	a.route("GET /accounts/{account}", "account", "", a.getAccount).gives(v4.Account{})
 	a.route("GET /accounts/{account}/audit_logs", "audit record", "", a.listAudit).lists(v4.AuditRecord{}, "actor", "action", "target", "outcome", "since", "before")
+
+	const tokens = "/accounts/{account}/tokens"
+	a.route("GET "+tokens, "API token", "", a.listAPITokens).lists(v4.APIToken{}, "name")
+	a.route("POST "+tokens, "API token", "api_token.create", a.createAPIToken).takes(v4.APITokenCreate{}).gives(v4.APIToken{}).needs(control.ScopeAdmin)
+	a.route("GET "+tokens+"/{id}", "API token", "", a.getAPIToken).gives(v4.APIToken{})
+	a.route("DELETE "+tokens+"/{id}", "API token", "api_token.delete", a.deleteAPIToken).gives(v4.Deleted{}).needs(control.ScopeAdmin)
+
+	const installation = "/installation"
+	a.route("GET "+installation+"/accounts", "account", "", a.listEveryAccount).lists(v4.Account{}, "name").concernsInstallation()
+	a.route("POST "+installation+"/accounts", "account", "account.create", a.createAccount).takes(v4.AccountCreate{}).gives(v4.AccountCreated{}).concernsInstallation()
+	a.route("DELETE "+installation+"/accounts/{id}", "account", "account.delete", a.deleteAccount).gives(v4.Deleted{}).concernsInstallation()
 
 	const tunnels = "/accounts/{account}/cfd_tunnel"
 	a.route("GET "+tunnels, "tunnel", "", a.listTunnels).lists(v4.Tunnel{}, "name", "is_deleted")
@@ -72,21 +83,3 @@ func (a *API) ca(w http.ResponseWriter, _ *http.Request) {
 	w.Header().Set("Content-Type", "application/x-pem-file")
 	_, _ = w.Write(a.control.CA())
 }
-
-func (a *API) verifyToken(_ context.Context, c *call) (any, error) {
-	return v4.TokenStatus{ID: c.token.ID, Status: "active"}, nil
-}
-
-func (a *API) account(c *call) v4.Account {
-	account := v4.Account{ID: c.account}
-	if known, ok := c.snapshot.Account(c.account); ok {
-		account.Name = known.Name
-	}
-	return account
-}
-
-func (a *API) listAccounts(_ context.Context, c *call) (any, error) {
-	return paginate(c.URL.Query(), []v4.Account{a.account(c)}, func(account v4.Account) v4.Account { return account })
-}
-
-func (a *API) getAccount(_ context.Context, c *call) (any, error) { return a.account(c), nil }

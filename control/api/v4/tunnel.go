@@ -2,19 +2,6 @@ package v4
 
 import "time"
 
-// Account is the owner of everything else.
-type Account struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
-}
-
-// TokenStatus answers GET /user/tokens/verify.
-type TokenStatus struct {
-	ID string `json:"id"`
-	// Status is always "active": a token that is not gets no answer but 401.
-	Status string `json:"status"`
-}
-
 // Tunnel is what a connector serves: /cfd_tunnel.
 type Tunnel struct {
 	ID         string    `json:"id"`
