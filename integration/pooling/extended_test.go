@@ -1,6 +1,7 @@
 package pooling
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -327,6 +328,60 @@ func TestPooling13(t *testing.T) {
 		c.want("2 C:SELECT_0 Z:I", bind("s2"), execute, syncMsg)
 	}
 	x.want("C:DROP_TABLE Z:I", q("drop table p13"))
+}
+
+// Columns that have changed are never read as what they were: not on an origin
+// connection either on which the statement is prepared only after the change.
+func TestPooling13Elsewhere(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(2))
+	const sql = "select * from p13e"
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	admin, err := pg.Connect(ctx) // which the proxy knows nothing of
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close(context.Background())
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := admin.Exec(ctx, sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	exec("create table p13e (a text, b text)")
+	exec("insert into p13e values ('a', 'b')")
+	holder, x, y, z := w.wire(t), w.wire(t), w.wire(t), w.wire(t)
+	for _, c := range []*wire{x, y, z} { // all on one connection
+		c.want("1 t T Z:I", parse("s", sql), describe("s"), syncMsg)
+		c.want("2 D:a,b C:SELECT_1 Z:I", bind("s"), execute, syncMsg)
+	}
+	holder.want("C:BEGIN Z:T", q("begin")) // on that one
+	exec("alter table p13e drop a, add a text default 'a'")
+	stale := func(c *wire, msgs ...pgproto3.FrontendMessage) {
+		t.Helper()
+		c.send(msgs...)
+		m, err := c.next()
+		e, ok := m.(*pgproto3.ErrorResponse)
+		if err != nil || !ok || e.Code != "0A000" || e.Routine != "RevalidateCachedQuery" {
+			t.Fatalf("got %v, %v, want that the plan is stale", m, err)
+		}
+	}
+	for range 2 { // until it is told the columns
+		stale(x, bind("s"), execute, syncMsg)
+		x.got("Z:I")
+	}
+	x.want("C:BEGIN Z:T", q("begin"))
+	stale(x, bind("s"), execute, q("select 1"), syncMsg)
+	x.got("Z:E")
+	x.want("C:ROLLBACK Z:I", q("rollback"))
+	x.want("3 1 t T Z:I", closeStatement("s"), parse("s", sql), describe("s"), syncMsg)
+	x.want("2 D:b,a C:SELECT_1 Z:I", bind("s"), execute, syncMsg)
+	// Those that are told the columns with each answer, or anew, notice nothing.
+	y.want("2 T D:b,a C:SELECT_1 Z:I", bind("s"), describePortal(""), execute, syncMsg)
+	y.want("2 D:b,a C:SELECT_1 Z:I", bind("s"), execute, syncMsg)
+	z.want("t T 2 D:b,a C:SELECT_1 Z:I", describe("s"), bind("s"), execute, syncMsg)
+	exec("drop table p13e")
 }
 
 // lib/pq without binary_parameters prepares the unnamed statement in one group and

@@ -36,6 +36,7 @@ type Error struct {
 	Code    string // SQLSTATE
 	Message string
 	Hint    string // what to do about it; may be empty
+	Routine string // PostgreSQL's own that reports it, where drivers look at that; may be empty
 }
 
 // Errorf makes an Error that leaves the connection usable.
@@ -58,7 +59,7 @@ func (e *Error) Append(dst []byte) []byte {
 	}
 	m := pgproto3.ErrorResponse{
 		Severity: severity, SeverityUnlocalized: severity,
-		Code: e.Code, Message: e.Message, Hint: e.Hint,
+		Code: e.Code, Message: e.Message, Hint: e.Hint, Routine: e.Routine,
 	}
 	out, err := m.Encode(dst)
 	if err != nil { // only a body over 1 GiB has no encoding

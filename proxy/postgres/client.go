@@ -69,6 +69,7 @@ type client struct {
 	unnamedOK  bool
 	unnamedGen uint64
 	unnamedSes query.Session
+	bound      bound // by the last Bind of this lease
 
 	dead     atomic.Bool  // writes to the driver are pointless
 	since    atomic.Int64 // unix nanoseconds: when what is running began; 0: nothing is
@@ -361,7 +362,7 @@ func (c *client) detach() {
 	if c.db.cfg.Load().AlwaysReset {
 		left.session = max(left.session, query.Dirty)
 	}
-	c.left, c.status = leftovers{}, pgwire.TxIdle
+	c.left, c.status, c.bound = leftovers{}, pgwire.TxIdle, bound{}
 	c.groups, c.spare = 0, 0
 	c.ledger.shrink()
 	c.rest()

@@ -179,11 +179,7 @@ func (c *client) closeOnOrigin(old *prepared) {
 // provoke makes the origin fail in the message's place, so that its transaction
 // fails as PostgreSQL's would, and has its error replaced.
 func (c *client) provoke(e *pgwire.Error) {
-	c.requests.gather()
-	b := c.requests.buffer()
-	const none = "\x01" + namePrefix + "none"
-	*b = pgwire.AppendHeader(*b, pgwire.MsgDescribe, len(none)+2)
-	*b = append(append(append(*b, 'S'), none...), 0)
+	c.putDescribe("\x01" + namePrefix + "none")
 	c.ledger.push(entry{kind: pgwire.MsgDescribe, err: e})
 }
 
@@ -207,11 +203,16 @@ func (c *client) takeBind(full int, b []byte) (taken, error) {
 		return t, err
 	}
 	c.unsynced = true
-	st, ok := c.target(name)
-	if !ok {
+	about, t := c.target(name, len(b) > full && describes(b[full:], portal))
+	switch {
+	case t.wait:
+		return t, nil
+	case about.refused:
 		c.pass(full, len(b), true)
-		return taken{}, nil
+		return t, nil
 	}
+	c.bound.set(portal, about)
+	st := about.stmt
 	c.ledger.push(entry{kind: pgwire.MsgBind, stmt: st})
 	if st == nil {
 		c.pass(full, len(b), false)
@@ -227,29 +228,28 @@ func (c *client) takeBind(full int, b []byte) (taken, error) {
 	return taken{}, nil
 }
 
+// A target is the statement that a Bind or Describe is about.
+type target struct {
+	stmt    *statement // nil for the unnamed one, which is passed on under the driver's name
+	named   *named
+	on      *prepared
+	refused bool // there is none: an error was provoked in the message's place
+}
+
 // target finds the statement that a Bind or Describe is about and sees to it
-// that the origin connection has it. It returns nil for one that is passed on
-// under the driver's name, and false where an error was provoked instead.
-func (c *client) target(name []byte) (*statement, bool) {
-	o := c.origin
+// that the origin connection has it, with the columns that the driver knows unless
+// it is told them anyway. For that the message may have to wait.
+func (c *client) target(name []byte, told bool) (target, taken) {
 	if len(name) == 0 {
-		if !c.unnamedOK {
-			c.provoke(pgwire.Errorf(pgwire.CodeUnknownStatement, "unnamed prepared statement does not exist"))
-			return nil, false
-		}
-		c.left.session = max(c.left.session, c.unnamedSes)
-		if mine := (unnamedOwner{c.id, c.unnamedGen}); o.unnamed != mine {
-			c.db.counts.rePrepares.Add(1)
-			c.putParse(nil, c.unnamed)
-			c.ledger.push(entry{kind: pgwire.MsgParse, flags: own, gen: c.unnamedGen})
-			o.unnamed = mine
-		}
-		return nil, true
+		return c.unnamedTarget(), taken{}
 	}
 	n := c.statements[string(name)]
 	if n == nil {
 		c.provoke(pgwire.Errorf(pgwire.CodeUnknownStatement, "prepared statement %q does not exist", name))
-		return nil, false
+		return target{refused: true}, taken{}
+	}
+	if n.stmt.stale.Load() && (told || n.told.comparable()) {
+		c.renew(n)
 	}
 	st := n.stmt
 	c.left.session = max(c.left.session, st.session)
@@ -257,7 +257,33 @@ func (c *client) target(name []byte) (*statement, bool) {
 		c.db.counts.rePrepares.Add(1)
 		c.prepare(st, entry{kind: pgwire.MsgParse, flags: own, stmt: st})
 	}
-	return st, true
+	on := c.origin.prepared.get(st)
+	switch {
+	case told || c.copying || !n.told.comparable() || on.shape == n.told || on.shape == shapeLong:
+		return target{stmt: st, named: n, on: on}, taken{}
+	case on.shape == shapeUnknown:
+		c.putDescribe(st.name)
+		c.ledger.push(entry{kind: pgwire.MsgDescribe, flags: own, stmt: st, on: on})
+		return target{}, taken{wait: true}
+	}
+	c.provoke(errStale)
+	c.db.statements.retire(st)
+	return target{refused: true}, taken{}
+}
+
+func (c *client) unnamedTarget() target {
+	if !c.unnamedOK {
+		c.provoke(pgwire.Errorf(pgwire.CodeUnknownStatement, "unnamed prepared statement does not exist"))
+		return target{refused: true}
+	}
+	c.left.session = max(c.left.session, c.unnamedSes)
+	if mine := (unnamedOwner{c.id, c.unnamedGen}); c.origin.unnamed != mine {
+		c.db.counts.rePrepares.Add(1)
+		c.putParse(nil, c.unnamed)
+		c.ledger.push(entry{kind: pgwire.MsgParse, flags: own, gen: c.unnamedGen})
+		c.origin.unnamed = mine
+	}
+	return target{}
 }
 
 // takeNamed handles Describe and Close, of a statement or a portal.
@@ -289,24 +315,26 @@ func (c *client) takeNamed(typ byte, full int, b []byte) (taken, error) {
 	}
 	c.unsynced = true
 	if !ofStatement {
-		c.ledger.push(entry{kind: typ})
+		if typ == pgwire.MsgDescribe && string(name) == c.bound.portal {
+			c.pushDescribe(target{named: c.bound.named, on: c.bound.on})
+		} else {
+			c.ledger.push(entry{kind: typ})
+		}
 		c.requests.keep(full)
 		return taken{}, nil
 	}
-	st, ok := c.target(name)
-	if !ok {
+	about, t := c.target(name, true)
+	if about.refused {
 		c.requests.cut(full)
-		return taken{}, nil
+		return t, nil
 	}
-	c.ledger.push(entry{kind: typ, stmt: st})
-	if st == nil {
+	c.pushDescribe(about)
+	if about.stmt == nil {
 		c.requests.keep(full)
 		return taken{}, nil
 	}
 	c.requests.cut(full)
-	o := c.requests.buffer()
-	*o = pgwire.AppendHeader(*o, typ, len(st.name)+2)
-	*o = append(append(append(*o, 'S'), st.name...), 0)
+	c.putDescribe(about.stmt.name)
 	return taken{}, nil
 }
 

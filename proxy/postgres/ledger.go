@@ -18,9 +18,10 @@ type entry struct {
 	kind  byte // type of the message; MsgClose only where a statement is closed
 	flags uint8
 	name  string        // Parse, Close: the client's name of the statement. Local Query: the tag
-	named *named        // Parse, Close: what the name stood for; nil for the unnamed one
+	named *named        // Parse, Close: what the name stood for; nil for the unnamed one. Describe: who is told
 	stmt  *statement    // Parse, Bind, Describe: the statement; nil for the unnamed one
-	on    *prepared     // Parse, own Close: the statement on the origin connection
+	on    *prepared     // Parse, own Close, Describe: the statement on the origin connection
+	told  shape         // Describe: what the driver knew before
 	gen   uint64        // Parse of the unnamed statement: which one it was
 	err   *pgwire.Error // what replaces the origin's error, which is provoked
 }

@@ -44,6 +44,9 @@ func (c *client) takeReplies() error {
 		case pgwire.MsgDataRow, pgwire.MsgCopyData, pgwire.MsgRowDescription, pgwire.MsgParameterDescription,
 			pgwire.MsgNoticeResponse, pgwire.MsgNotification, pgwire.MsgFunctionCallResponse, pgwire.MsgParameterStatus:
 			need = pgwire.HeaderSize
+			if typ == pgwire.MsgRowDescription && full <= pgwire.BufferSize && c.ledger.n > 0 && c.ledger.at(0).on != nil {
+				need = full // to be compared
+			}
 		case pgwire.MsgErrorResponse:
 			need = min(full, errorPeek)
 		}
@@ -53,7 +56,7 @@ func (c *client) takeReplies() error {
 			}
 			return nil
 		}
-		keep, err := c.check(typ, b[pgwire.HeaderSize:min(full, len(b))])
+		keep, err := c.check(typ, b[pgwire.HeaderSize:min(full, len(b))], full > pgwire.BufferSize)
 		if err != nil {
 			return err
 		}
@@ -105,8 +108,8 @@ func (c *client) settle() {
 }
 
 // check decides on one message of the origin: whether the driver gets it, and
-// what it answers. body may be cut short where the message is long.
-func (c *client) check(typ byte, body []byte) (keep bool, err error) {
+// what it answers. body may be cut short; of a long message it is.
+func (c *client) check(typ byte, body []byte, long bool) (keep bool, err error) {
 	switch typ {
 	case pgwire.MsgNoticeResponse, pgwire.MsgParameterStatus, pgwire.MsgNotification:
 		return true, nil // at any time, owed to nothing
@@ -143,8 +146,12 @@ func (c *client) check(typ byte, body []byte) (keep bool, err error) {
 		answers = "D"
 	case pgwire.MsgRowDescription:
 		answers, pops = "DQ", head.kind == pgwire.MsgDescribe
+		if err := head.described(body, long); err != nil {
+			return false, err
+		}
 	case pgwire.MsgNoData:
 		answers, pops = "D", true
+		head.tell(shapeNone)
 	case pgwire.MsgDataRow:
 		answers = "EQ"
 	case pgwire.MsgCommandComplete:
@@ -302,6 +309,8 @@ func (c *client) undo(e entry) {
 			delete(c.statements, e.name)
 			c.release(e.named)
 		}
+	case e.kind == pgwire.MsgDescribe && e.named != nil:
+		e.named.told = e.told
 	case e.kind == pgwire.MsgClose && e.on != nil:
 		c.origin.prepared.skipped(e.on)
 	case e.kind == pgwire.MsgClose && e.named != nil:

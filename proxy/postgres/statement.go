@@ -5,6 +5,7 @@ import (
 	"container/list"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sluicedb/sluice/proxy/query"
 )
@@ -38,7 +39,8 @@ type statement struct {
 	key     string // see registry.intern
 	body    string // text, zero byte, count and OIDs of parameter types: a Parse from the second string on
 	session query.Session
-	shared  bool // known to the registry under its key
+	shared  bool        // known to the registry under its key
+	stale   atomic.Bool // columns have changed: what names it is to name a new one
 
 	refs int           // clients' names for it; of the registry's lock
 	idle *list.Element // in the registry's list of those with no refs
@@ -51,6 +53,7 @@ type named struct {
 	stmt  *statement
 	group uint64 // of the Parse
 	sure  bool   // the Parse has succeeded
+	told  shape  // what the driver knows of its columns
 }
 
 // A registry interns the statements of a database, so that clients with the same
@@ -114,6 +117,7 @@ func (r *registry) release(s *statement) {
 func (r *registry) retire(s *statement) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	s.stale.Store(true)
 	if s.shared {
 		r.forget(s)
 	}
@@ -147,6 +151,7 @@ type prepared struct {
 	pending int    // Parses and Closes that are not answered yet
 	parsed  bool   // the last of them is a Parse
 	group   uint64 // the client's group that sent it
+	shape   shape  // of its columns, once that was asked for
 
 	lru *list.Element // of *prepared; nil if it is on its way out
 }
@@ -180,7 +185,7 @@ func (p *preparedSet) parse(s *statement, group uint64) *prepared {
 		e.lru = p.lru.PushBack(e)
 	}
 	e.pending++
-	e.parsed, e.group = true, group
+	e.parsed, e.group, e.shape = true, group, shapeUnknown
 	return e
 }
 
