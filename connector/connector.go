@@ -45,11 +45,15 @@ type Config struct {
 type Connector struct {
 	cfg     Config
 	id      string
+	better  func() time.Duration // client.BetterAfter, but for tests
 	tls     *tls.Config
 	log     *slog.Logger
 	metrics metrics
 
-	registered atomic.Int32 // slots with a session
+	relays  relays
+	current []atomic.Pointer[link] // by slot
+	crowd   sync.Mutex             // serialises what is said and done about slots that meet in one relay
+	crowdIn string                 // the relay for which it was said last
 
 	configuring sync.Mutex // serialises changes of ingress
 	ingress     atomic.Pointer[ingress]
@@ -101,10 +105,13 @@ func New(cfg Config) (*Connector, error) {
 	rand.Read(id)          // never fails: crypto/rand ends the process first
 	c := &Connector{
 		cfg:     cfg,
+		better:  client.BetterAfter,
 		id:      hex.EncodeToString(id),
 		tls:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13},
 		metrics: newMetrics(),
 	}
+	c.relays.configured = cfg.Relays
+	c.current = make([]atomic.Pointer[link], cfg.Slots)
 	c.log = cfg.Logger.With("tunnel", cfg.Token.Tunnel, "connector", c.id)
 	c.ingress.Store(&ingress{})
 	return c, nil
@@ -136,8 +143,29 @@ func (c *Connector) Run(ctx context.Context) error {
 	return nil
 }
 
-// Ready reports whether a slot has a session with a relay.
-func (c *Connector) Ready() bool { return c.registered.Load() > 0 }
+// freshness is how old the last passed probe of a ready connector's best slot may be (docs/behaviours.md, Tunnel40).
+const freshness = 15 * time.Second
+
+// Ready reports whether a slot has passed a probe through its relay within the last 15 seconds.
+func (c *Connector) Ready() bool {
+	_, healthy := c.count(time.Now())
+	return healthy > 0
+}
+
+// count returns how many slots have a session, and how many of those have passed a probe lately.
+func (c *Connector) count(now time.Time) (registered, healthy int) {
+	for i := range c.current {
+		l := c.current[i].Load()
+		if l == nil {
+			continue
+		}
+		registered++
+		if at, _ := l.session.Answered(); now.Sub(at) <= freshness {
+			healthy++
+		}
+	}
+	return registered, healthy
+}
 
 // configure takes the rules of a relay, if they are newer than those in force.
 func (c *Connector) configure(_ context.Context, msg *tunnelpb.Configure) *tunnelpb.Configured {

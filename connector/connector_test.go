@@ -202,9 +202,7 @@ func TestTunnel12SlotMovesWhenItsRelayDrains(t *testing.T) {
 		t.Fatal(err)
 	}
 	second.session(t)
-	if !c.Ready() {
-		t.Error("the connector is not ready after the move")
-	}
+	eventually(t, "readiness after the move", c.Ready)
 	exchange(t, st, conn)
 	st.Close()
 	conn.Close()

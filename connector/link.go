@@ -3,7 +3,6 @@ package connector
 import (
 	"context"
 	"log/slog"
-	"strconv"
 	"sync"
 	"time"
 
@@ -19,8 +18,11 @@ const goAwayTimeout = time.Second
 type link struct {
 	c       *Connector
 	log     *slog.Logger
+	addr    string                // of the relay
 	session *tunnel.Session       // set before serve
 	goAway  chan *tunnelpb.GoAway // the relay asked the slot to move
+
+	left bool // the slot looks for a replacement already; owned by the slot
 
 	mu       sync.Mutex
 	open     int
@@ -28,8 +30,8 @@ type link struct {
 	idle     chan struct{} // closed when stopping and no stream is open
 }
 
-func newLink(c *Connector, log *slog.Logger) *link {
-	return &link{c: c, log: log, goAway: make(chan *tunnelpb.GoAway, 1), idle: make(chan struct{})}
+func newLink(c *Connector, log *slog.Logger, addr string) *link {
+	return &link{c: c, log: log, addr: addr, goAway: make(chan *tunnelpb.GoAway, 1), idle: make(chan struct{})}
 }
 
 // asked is the Dialer's GoAway: it may run before the session is known.
@@ -38,6 +40,14 @@ func (l *link) asked(g *tunnelpb.GoAway) {
 	case l.goAway <- g:
 	default: // asked already
 	}
+}
+
+// suspected is closed when the session needs a replacement; nil when one has been looked for.
+func (l *link) suspected() <-chan struct{} {
+	if l.left {
+		return nil
+	}
+	return l.session.Suspected()
 }
 
 // serve answers the session's opens until it ends, and returns when its streams have ended.
@@ -122,18 +132,16 @@ func (l *link) refuse(in *tunnel.Incoming, r *tunnel.Refusal) {
 	}
 }
 
-// drain takes no more streams, waits until those that are open have ended, and closes the session: at most for grace (0: without
-// limit), and once ctx has ended at most for the connector's own. With tell the relay is told, so that it chooses another session.
-func (l *link) drain(ctx context.Context, grace time.Duration, tell bool) {
+// drain takes no more streams, tells the relay so that it chooses another session, waits until those that are open have ended, and
+// closes the session: at most for grace (0: without limit), and once ctx has ended at most for the connector's own.
+func (l *link) drain(ctx context.Context, grace time.Duration, why string) {
 	idle := l.stop()
-	if tell {
-		// The order to stop has ended ctx; what follows is bounded by goAwayTimeout.
-		told, cancel := context.WithTimeout(context.WithoutCancel(ctx), goAwayTimeout)
-		if err := l.session.SendGoAway(told, &tunnelpb.GoAway{DeadlineMs: uint64(l.c.cfg.Grace.Milliseconds()), Message: "the connector is shutting down"}); err != nil {
-			l.log.Debug("relay not told", "err", err)
-		}
-		cancel()
+	// The order to stop may have ended ctx; what follows is bounded by goAwayTimeout.
+	told, cancel := context.WithTimeout(context.WithoutCancel(ctx), goAwayTimeout)
+	if err := l.session.SendGoAway(told, &tunnelpb.GoAway{DeadlineMs: uint64(l.c.cfg.Grace.Milliseconds()), Message: why}); err != nil {
+		l.log.Debug("relay not told", "err", err)
 	}
+	cancel()
 	stopped := ctx.Done()
 	var expired <-chan time.Time
 	if grace > 0 {
@@ -153,7 +161,7 @@ func (l *link) drain(ctx context.Context, grace time.Duration, tell bool) {
 			waiting = false
 		}
 	}
-	l.session.Close(stream.CodeDraining, "the connector is shutting down")
+	l.session.Close(stream.CodeDraining, why)
 }
 
 // begin counts a stream, unless the link is stopping.
@@ -185,5 +193,3 @@ func (l *link) stop() <-chan struct{} {
 	l.stopping = true
 	return l.idle
 }
-
-func label(slot int) string { return strconv.Itoa(slot) }

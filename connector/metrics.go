@@ -6,7 +6,6 @@ import (
 
 // metrics are this component's. Their labels are slot numbers, carriers and refusal codes: bounded sets.
 type metrics struct {
-	registered    *prometheus.GaugeVec   // slot, carrier
 	registrations *prometheus.CounterVec // result
 	opens         *prometheus.CounterVec // result
 	openSeconds   prometheus.Histogram
@@ -17,9 +16,6 @@ type metrics struct {
 
 func newMetrics() metrics {
 	return metrics{
-		registered: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "sluice_connector_slot_registered", Help: "Whether a slot has a session with a relay (1), by slot and carrier.",
-		}, []string{"slot", "carrier"}),
 		registrations: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "sluice_connector_registrations_total", Help: "Attempts to register a slot, by result.",
 		}, []string{"result"}),
@@ -46,5 +42,5 @@ func newMetrics() metrics {
 // Collectors returns this component's Prometheus collectors.
 func (c *Connector) Collectors() []prometheus.Collector {
 	m := c.metrics
-	return []prometheus.Collector{m.registered, m.registrations, m.opens, m.openSeconds, m.streams, m.bytes, m.config}
+	return []prometheus.Collector{slotCollector{c}, m.registrations, m.opens, m.openSeconds, m.streams, m.bytes, m.config}
 }

@@ -18,6 +18,7 @@ import (
 
 // fakeRelay configures every connector that registers and hands its sessions to the test.
 type fakeRelay struct {
+	id       string
 	ingress  []*tunnelpb.IngressRule
 	refuse   atomic.Pointer[tunnel.Refusal] // every Hello
 	hellos   atomic.Int32
@@ -32,7 +33,7 @@ func (f *fakeRelay) server() *tunnel.Server {
 			if r := f.refuse.Load(); r != nil {
 				return nil, r
 			}
-			return &tunnelpb.Welcome{RelayId: "test"}, nil
+			return &tunnelpb.Welcome{RelayId: f.id}, nil
 		},
 		Handle: func(ctx context.Context, s *tunnel.Session) {
 			if _, err := s.Configure(ctx, &tunnelpb.Configure{Version: 1, Ingress: f.ingress}); err != nil {

@@ -22,7 +22,7 @@ const registerTimeout = 12 * time.Second
 type slot struct {
 	c       *Connector
 	index   int
-	relay   int    // counts attempts; chooses the relay
+	relay   int    // counts the relays that were left; chooses the next
 	addr    string // the relay of the last attempt
 	log     *slog.Logger
 	backoff client.Backoff
@@ -33,12 +33,11 @@ type slot struct {
 func (s *slot) run(ctx context.Context) {
 	defer s.links.Wait()
 	for ctx.Err() == nil {
-		l, err := s.register(ctx)
+		l, err := s.register(ctx, s.c.cfg.Protocol, false)
 		if err == nil {
 			err = s.hold(ctx, l)
-		}
-		if err == nil {
-			continue // moved to make room for a replacement
+		} else {
+			s.relay++
 		}
 		if ctx.Err() != nil {
 			return
@@ -52,20 +51,20 @@ func (s *slot) run(ctx context.Context) {
 	}
 }
 
-// register makes a session with the next relay.
-func (s *slot) register(ctx context.Context) (*link, error) {
+// register makes one attempt at a session with the slot's relay. A slot that is moving has a session whose streams must go on.
+func (s *slot) register(ctx context.Context, protocol client.Protocol, moving bool) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
 	defer cancel()
 	c := s.c
-	addr := c.cfg.Relays[s.relay%len(c.cfg.Relays)]
+	addr := c.relays.at(s.relay)
 	s.addr = addr
-	l := newLink(c, s.log.With("relay", addr))
-	racer := client.Racer{Protocol: c.cfg.Protocol, Dialer: tunnel.Dialer{
+	l := newLink(c, s.log.With("relay", addr), addr)
+	racer := client.Racer{Protocol: protocol, Dialer: tunnel.Dialer{
 		Addr: addr,
 		TLS:  c.tls,
 		Hello: &tunnelpb.Hello{
 			Role: tunnelpb.Role_CONNECTOR, TunnelId: c.cfg.Token.Tunnel, Secret: c.cfg.Token.Secret,
-			PeerId: c.id, Slot: uint32(s.index), Version: c.cfg.Version,
+			PeerId: c.id, Slot: uint32(s.index), Version: c.cfg.Version, Moving: moving,
 		},
 		Configure: c.configure,
 		GoAway:    l.asked,
@@ -74,47 +73,111 @@ func (s *slot) register(ctx context.Context) (*link, error) {
 	session, err := racer.Dial(ctx)
 	c.metrics.registrations.WithLabelValues(result(err)).Inc()
 	if err != nil {
-		s.relay++
 		return nil, err
 	}
 	l.session = session
+	c.relays.learn(session.Welcome().GetRelays())
 	return l, nil
 }
 
-// hold serves l until it ends, and returns why; nil when the relay asked the slot to move and l drains beside its replacement.
+// hold serves l, and what replaces it, until the slot has no session any more, and returns why.
 func (s *slot) hold(ctx context.Context, l *link) error {
-	c, carrier := s.c, l.session.Carrier().String()
-	gauge := c.metrics.registered.WithLabelValues(label(s.index), carrier)
-	gauge.Set(1)
-	c.registered.Add(1)
-	defer func() {
-		gauge.Set(0)
-		c.registered.Add(-1)
-	}()
+	s.adopt(ctx, l)
+	defer s.c.current[s.index].Store(nil)
 	since := time.Now()
-	l.log.Info("slot registered", "carrier", carrier, "instance", l.session.Welcome().GetRelayId())
-	s.links.Go(l.serve)
-	select {
-	case <-l.session.Done():
-		if time.Since(since) >= client.StableAfter {
-			s.backoff.Reset()
+	better := time.NewTimer(s.c.better())
+	defer better.Stop()
+	for {
+		var next *link
+		grace, why := time.Duration(0), "the slot has moved"
+		select {
+		case <-l.session.Done():
+			if time.Since(since) >= client.StableAfter {
+				s.backoff.Reset()
+			}
+			return l.session.Err()
+		case <-ctx.Done():
+			l.drain(ctx, 0, "the connector is shutting down") // ctx has ended: the connector's own grace counts
+			return ctx.Err()
+		case g := <-l.goAway:
+			l.log.Info("relay asked the slot to move", "message", g.GetMessage())
+			grace = time.Duration(g.GetDeadlineMs()) * time.Millisecond
+			next = s.leave(ctx, l, time.Duration(g.GetRetryAfterMs())*time.Millisecond)
+		case <-l.suspected():
+			l.log.Warn("the relay answers no probe on this slot, which gets another session")
+			next = s.leave(ctx, l, 0)
+		case <-better.C:
+			next = s.improve(ctx, l)
+			better.Reset(s.c.better())
 		}
-		return l.session.Err()
-	case <-ctx.Done():
-		l.drain(ctx, 0, true) // ctx has ended: the connector's own grace counts
-		return ctx.Err()
-	case g := <-l.goAway:
-		l.log.Info("relay asked the slot to move", "message", g.GetMessage())
-		s.links.Go(func() { l.drain(ctx, time.Duration(g.GetDeadlineMs())*time.Millisecond, false) })
-		s.relay++
-		if len(c.cfg.Relays) > 1 {
+		if next == nil {
+			continue // what ended the attempt is seen above
+		}
+		old := l
+		s.links.Go(func() { old.drain(ctx, grace, why) })
+		l, since = next, time.Now()
+		s.adopt(ctx, l)
+	}
+}
+
+// adopt makes l the slot's session, and serves it.
+func (s *slot) adopt(ctx context.Context, l *link) {
+	s.c.current[s.index].Store(l)
+	l.log.Info("slot registered", "carrier", l.session.Carrier().String(), "instance", l.session.Welcome().GetRelayId())
+	s.links.Go(l.serve)
+	s.links.Go(func() { l.session.Watch(context.WithoutCancel(ctx)) }) // until the session ends
+	s.c.checkSpread()
+}
+
+// leave registers the slot at another relay, or at the same one after retryAfter when there is no other, while old serves on. It
+// returns nil when old or ctx has ended first.
+func (s *slot) leave(ctx context.Context, old *link, retryAfter time.Duration) *link {
+	old.left = true
+	s.relay++
+	wait := time.Duration(0)
+	if s.c.relays.at(s.relay) == old.addr {
+		wait = s.backoff.Next(&tunnel.Refusal{Code: tunnelpb.Code_DRAINING, RetryAfter: retryAfter})
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-old.session.Done():
+			return nil
+		case <-time.After(wait):
+		}
+		l, err := s.register(ctx, s.c.cfg.Protocol, true)
+		if err == nil {
+			return l
+		}
+		if ctx.Err() != nil {
 			return nil
 		}
-		return &tunnel.Refusal{
-			Code: tunnelpb.Code_DRAINING, Message: "the only relay is shutting down",
-			RetryAfter: time.Duration(g.GetRetryAfterMs()) * time.Millisecond,
-		}
+		s.relay++
+		wait = s.backoff.Next(err)
+		s.report(err, wait)
 	}
+}
+
+// improve registers a slot that is on WebSocket over QUIC, and one of a connector whose slots all meet in one relay at another.
+// It returns nil when there is nothing better.
+func (s *slot) improve(ctx context.Context, old *link) *link {
+	c := s.c
+	protocol := c.cfg.Protocol
+	switch {
+	case old.session.Carrier() == tunnel.CarrierWebSocket && (protocol == client.Auto || protocol == ""):
+		protocol = client.QUIC
+	case c.crowded(s.index):
+		s.relay++
+	default:
+		return nil
+	}
+	l, err := s.register(ctx, protocol, true)
+	if err != nil {
+		s.log.Debug("slot stays where it is", "err", err)
+		return nil
+	}
+	return l
 }
 
 // report says why the slot has no session. What will not mend itself is said once a minute, for all slots together.

@@ -22,6 +22,12 @@ func TestTunnel12DrainLetsStreamsFinish(t *testing.T) {
 	g.stop()
 	receive(t, "GoAway at the connector", connector.GoneAway())
 	receive(t, "GoAway at the client", client.GoneAway())
+	// Streams are taken until the connectors are elsewhere.
+	exchange(t, st, "not before the connector has moved")
+	if err := connector.SendGoAway(t.Context(), &tunnelpb.GoAway{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "end of new streams", g.refusing.Load)
 	_, err = client.Open(t.Context(), &tunnelpb.Open{Hostname: host})
 	wantRefusal(t, err, tunnelpb.Code_DRAINING)
 	_, err = g.Open(t.Context(), g.request())

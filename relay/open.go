@@ -58,7 +58,7 @@ func (r *Relay) open(ctx context.Context, req *OpenRequest) (*liveStream, error)
 }
 
 func (r *Relay) admit(ctx context.Context, req *OpenRequest, now time.Time) (*liveStream, error) {
-	if r.draining.Load() {
+	if r.refusing.Load() {
 		return nil, drainingRefusal()
 	}
 	snap := r.state.Now()
@@ -145,6 +145,9 @@ func (r *Relay) connect(ctx context.Context, tunnelID string, msg *tunnelpb.Open
 			if a.err == nil {
 				return a.backend, a.conn, nil
 			}
+			if ctx.Err() != nil {
+				return nil, nil, gaveUp(ctx)
+			}
 			verdict := final(a.err)
 			if verdict || !final(last) {
 				last = a.err // a lost session says less than an origin
@@ -156,13 +159,21 @@ func (r *Relay) connect(ctx context.Context, tunnelID string, msg *tunnelpb.Open
 		case <-silence.C:
 			next(false)
 		case <-ctx.Done():
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				return nil, nil, &tunnel.Refusal{Code: tunnelpb.Code_ORIGIN_TIMEOUT, Message: "no connector answered in time"}
-			}
-			return nil, nil, ctx.Err()
+			return nil, nil, gaveUp(ctx)
 		}
 	}
+	if r.draining.Load() && !final(last) {
+		return nil, nil, drainingRefusal() // the connectors are elsewhere by now
+	}
 	return nil, nil, exhausted(last)
+}
+
+// gaveUp is the answer to an open whose time is over, or whose asker has left.
+func gaveUp(ctx context.Context) error {
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return &tunnel.Refusal{Code: tunnelpb.Code_ORIGIN_TIMEOUT, Message: "no connector answered in time"}
+	}
+	return ctx.Err()
 }
 
 // another picks the next session to ask; nil when none is left. One of a connector that was not asked yet comes first, and with

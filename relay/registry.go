@@ -15,6 +15,7 @@ type backend struct {
 	tunnel  string // ID
 	peer    string // connector's ID
 	slot    uint32
+	moving  bool // beside the session that has the slot, whose streams go on
 	since   time.Time
 	id      string // of this session alone
 
@@ -44,14 +45,15 @@ type registry struct {
 }
 
 // add registers b, in one step with taking out the session that had its connector's slot before. It returns that one for
-// closing, and false when the tunnel has limit others already.
+// closing, and false when the tunnel has limit others already. When b is moving, the other is only marked as leaving: it takes no
+// more streams, and counts until it ends.
 func (r *registry) add(b *backend, limit int) (replaced *backend, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.tunnels[b.tunnel]
 	next := make([]*backend, 0, len(now)+1)
 	for _, other := range now {
-		if other.peer == b.peer && other.slot == b.slot {
+		if other.peer == b.peer && other.slot == b.slot && !other.leaving.Load() && !b.moving {
 			replaced = other
 			continue
 		}
@@ -62,6 +64,13 @@ func (r *registry) add(b *backend, limit int) (replaced *backend, ok bool) {
 	}
 	if r.tunnels == nil {
 		r.tunnels = make(map[string][]*backend)
+	}
+	if b.moving {
+		for _, other := range next {
+			if other.peer == b.peer && other.slot == b.slot {
+				other.leaving.Store(true)
+			}
+		}
 	}
 	r.tunnels[b.tunnel] = append(next, b)
 	if replaced == nil {
@@ -88,18 +97,40 @@ func (r *registry) remove(b *backend) {
 	r.tunnels[b.tunnel] = slices.Delete(next, i, i+1)
 }
 
-// candidates returns the sessions of a tunnel that take streams and were not tried yet.
+// candidates returns the sessions of a tunnel that take streams and were not tried yet. Those that miss their probes are among
+// them when there are no others.
 func (r *registry) candidates(tunnelID string, tried []*backend) []*backend {
 	r.mu.RLock()
 	all := r.tunnels[tunnelID]
 	r.mu.RUnlock()
 	usable := make([]*backend, 0, len(all))
+	healthy := 0 // the first ones
 	for _, b := range all {
-		if b.usable() && !slices.Contains(tried, b) {
-			usable = append(usable, b)
+		if !b.usable() || slices.Contains(tried, b) {
+			continue
+		}
+		usable = append(usable, b)
+		if b.session.Healthy() {
+			usable[healthy], usable[len(usable)-1] = usable[len(usable)-1], usable[healthy]
+			healthy++
 		}
 	}
+	if healthy > 0 {
+		return usable[:healthy]
+	}
 	return usable
+}
+
+// settled reports whether every connector session has moved: no tunnel would lose one if this process ended.
+func (r *registry) settled() bool {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	for _, backends := range r.tunnels {
+		if slices.ContainsFunc(backends, (*backend).usable) {
+			return false
+		}
+	}
+	return true
 }
 
 // len returns how many connector sessions are registered.
@@ -110,12 +141,12 @@ func (r *registry) len() int {
 }
 
 // room reports whether a tunnel may have a session for this connector's slot.
-func (r *registry) room(tunnelID, peer string, slot uint32, limit int) bool {
+func (r *registry) room(tunnelID, peer string, slot uint32, moving bool, limit int) bool {
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	n := 0
 	for _, b := range r.tunnels[tunnelID] {
-		if b.peer != peer || b.slot != slot {
+		if moving || b.peer != peer || b.slot != slot || b.leaving.Load() {
 			n++
 		}
 	}

@@ -56,7 +56,8 @@ type Relay struct {
 	clients  clients
 	live     live
 
-	draining atomic.Bool
+	draining atomic.Bool  // takes no more sessions
+	refusing atomic.Bool  // takes no more streams either
 	generic  atomic.Int64 // connections of generic WebSocket clients
 	tasks    tasks        // short ones: losing attempts, cuts
 

@@ -155,6 +155,7 @@ type rig struct {
 	addr   string
 	token  access.ServiceToken
 	secret string
+	gate   *tunneltest.Gate // before the UDP socket, if there is one
 	stop   context.CancelFunc
 	ended  func() // waits for Serve to return
 }
@@ -166,14 +167,15 @@ const (
 	tunnelSecret = "tunnel-secret"
 )
 
-func newRig(t *testing.T, change func(*Config)) *rig {
+// newRig starts a relay. With shared it has the state, the certificate and the rest that shared gives it.
+func newRig(t *testing.T, change func(*Config), shared ...func(*rig)) *rig {
 	t.Helper()
-	g := &rig{t: t, state: newMemory(), cert: tunneltest.NewCertificate(t)}
-	g.token, g.secret = g.addToken(nil)
-	g.state.apps[host] = application(host, account, access.Rule{Selector: access.SelectServiceToken, Value: g.token.ID})
-	g.state.tunnels[tunnelID] = &control.Tunnel{
-		ID: tunnelID, AccountID: account, SecretHash: access.HashSecret(tunnelSecret), ConfigVersion: 1,
-		Ingress: []control.Ingress{{Hostname: host, Service: "tcp://10.0.0.5:5432"}},
+	g := &rig{t: t}
+	for _, share := range shared {
+		share(g)
+	}
+	if g.state == nil {
+		g.fill()
 	}
 	cfg := Config{ID: "relay-1", TLS: g.cert.TLS, Logger: slog.New(slog.DiscardHandler), Grace: 10 * time.Second}
 	if change != nil {
@@ -181,6 +183,10 @@ func newRig(t *testing.T, change func(*Config)) *rig {
 	}
 	g.Relay = newRelay(g.state, cfg)
 	udp, tcp := tunneltest.Listen(t)
+	if g.gate != nil {
+		g.gate.PacketConn = udp
+		udp = g.gate
+	}
 	g.addr = tcp.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -198,6 +204,17 @@ func newRig(t *testing.T, change func(*Config)) *rig {
 	})
 	t.Cleanup(func() { cancel(); g.ended() })
 	return g
+}
+
+// fill makes a state of its own.
+func (g *rig) fill() {
+	g.state, g.cert = newMemory(), tunneltest.NewCertificate(g.t)
+	g.token, g.secret = g.addToken(nil)
+	g.state.apps[host] = application(host, account, access.Rule{Selector: access.SelectServiceToken, Value: g.token.ID})
+	g.state.tunnels[tunnelID] = &control.Tunnel{
+		ID: tunnelID, AccountID: account, SecretHash: access.HashSecret(tunnelSecret), ConfigVersion: 1,
+		Ingress: []control.Ingress{{Hostname: host, Service: "tcp://10.0.0.5:5432"}},
+	}
 }
 
 func application(hostname, accountID string, include ...access.Rule) *access.Application {

@@ -101,7 +101,7 @@ func (r *Relay) greetConnector(snap snapshot, peer tunnel.Peer, hello *tunnelpb.
 			record.Reason = "unknown or deleted tunnel"
 		}
 		refusal = unauthenticated()
-	case !r.registry.room(t.ID, hello.GetPeerId(), hello.GetSlot(), r.cfg.MaxTunnelSessions):
+	case !r.registry.room(t.ID, hello.GetPeerId(), hello.GetSlot(), hello.GetMoving(), r.cfg.MaxTunnelSessions):
 		record.Outcome, record.Reason = access.Denied.String(), "too many sessions of the tunnel"
 		refusal = &tunnel.Refusal{Code: tunnelpb.Code_LIMITED, Message: "the tunnel has as many sessions as it may", RetryAfter: fullRetryAfter}
 	}
@@ -142,12 +142,15 @@ func (r *Relay) handle(ctx context.Context, s *tunnel.Session) {
 // serveConnector gives a connector its rules, lets streams go to it, and follows its tunnel, until the session ends.
 func (r *Relay) serveConnector(ctx context.Context, s *tunnel.Session) {
 	hello := s.Hello()
-	b := &backend{session: s, tunnel: hello.GetTunnelId(), peer: hello.GetPeerId(), slot: hello.GetSlot(), since: time.Now()}
+	b := &backend{
+		session: s, tunnel: hello.GetTunnelId(), peer: hello.GetPeerId(), slot: hello.GetSlot(), moving: hello.GetMoving(), since: time.Now(),
+	}
 	log := r.log.With("tunnel", b.tunnel, "connector", b.peer, "slot", b.slot, "remote", s.RemoteAddr().String())
 	var opens sync.WaitGroup
 	defer opens.Wait()
 	defer s.Close(stream.CodeClosed, "the session is over")
 	opens.Go(func() { refuseOpens(ctx, s) })
+	opens.Go(func() { s.Watch(ctx) })
 	registered := false
 	b.id = uuid.NewString()
 	for {

@@ -41,6 +41,8 @@ type link interface {
 	// close tells the peer and frees everything, within closeTimeout.
 	close(code stream.Code, reason string)
 
+	stats() Stats
+
 	// control handles the frames that are about the link: Reset and Close.
 	control(*tunnelpb.Frame)
 }

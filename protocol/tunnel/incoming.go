@@ -134,6 +134,7 @@ func (s *Session) receive(st *Stream) {
 
 	switch k := h.Kind.(type) {
 	case *tunnelpb.Header_Probe:
+		st.end() // it takes nobody's place
 		if err := st.answer(&tunnelpb.Answer{Kind: &tunnelpb.Answer_Opened{Opened: &tunnelpb.Opened{}}}); err != nil {
 			_ = st.Reset(stream.CodeCancelled)
 			return

@@ -55,7 +55,11 @@ func (s *Session) request(ctx context.Context, h *tunnelpb.Header) (*Stream, err
 	if err != nil {
 		return nil, err
 	}
-	st := newStream(s, ls, &s.ours)
+	count := &s.ours
+	if h.GetProbe() != nil {
+		count = &s.probes
+	}
+	st := newStream(s, ls, count)
 
 	var answer tunnelpb.Answer
 	stop := context.AfterFunc(ctx, func() { _ = ls.SetReadDeadline(past) })
@@ -64,6 +68,7 @@ func (s *Session) request(ctx context.Context, h *tunnelpb.Header) (*Stream, err
 		err = ctx.Err()
 	}
 	if err == nil {
+		s.health.pass(time.Now(), 0)
 		switch k := answer.Kind.(type) {
 		case *tunnelpb.Answer_Opened:
 			return st, nil

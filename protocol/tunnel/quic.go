@@ -40,9 +40,10 @@ func quicConfig(l Limits) *quic.Config {
 
 // quicLink is a QUIC connection.
 type quicLink struct {
-	conn *quic.Conn
-	free func() // closes the dialling side's socket
-	once sync.Once
+	conn   *quic.Conn
+	free   func() // closes the dialling side's socket
+	buffer int    // bytes that the dialling side's socket was granted
+	once   sync.Once
 }
 
 func (l *quicLink) open(ctx context.Context, header []byte) (linkStream, error) {

@@ -89,7 +89,7 @@ func dialOne(ctx context.Context, delay time.Duration, to netip.AddrPort, tlsCon
 		result <- raced{err: fmt.Errorf("%s: %w", to, err)}
 		return
 	}
-	result <- raced{link: &quicLink{conn: conn, free: free}}
+	result <- raced{link: &quicLink{conn: conn, free: free, buffer: ReceiveBuffer(pc)}}
 }
 
 // resolve returns the addresses to try, in the resolver's order of preference.

@@ -131,7 +131,7 @@ func (s *Server) session(peer Peer, hello *tunnelpb.Hello, welcome *tunnelpb.Wel
 	return &Session{
 		carrier: peer.Carrier, remote: peer.Remote,
 		hello: hello, welcome: welcome,
-		limits: s.Limits.withDefaults(), log: s.logger(),
+		limits: s.Limits.withDefaults(), served: true, log: s.logger(),
 		out: newOutbox(),
 	}
 }

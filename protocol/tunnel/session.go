@@ -26,6 +26,7 @@ type Session struct {
 	hello   *tunnelpb.Hello
 	welcome *tunnelpb.Welcome
 	limits  Limits
+	served  bool // by a Server
 	log     *slog.Logger
 	out     *outbox
 
@@ -40,6 +41,8 @@ type Session struct {
 	incoming chan *Incoming
 	ours     atomic.Int64 // streams that this side opened, from the request on
 	theirs   atomic.Int64 // streams that the peer opened, from the header on
+	probes   atomic.Int64 // streams that only ask for an answer
+	health   health
 	work     sync.WaitGroup
 
 	mu      sync.Mutex
@@ -53,6 +56,7 @@ func newSession(s *Session, control io.ReadWriter) *Session {
 	s.incoming = make(chan *Incoming)
 	s.pending = make(map[uint64]chan *tunnelpb.Configured)
 	s.gone = make(chan struct{})
+	s.health.suspected = make(chan struct{})
 	// A few messages may wait while one is worked on; a relay sends the next Configure after the answer to the last.
 	s.events = make(chan *tunnelpb.Frame, 8)
 
@@ -92,7 +96,7 @@ func (s *Session) Err() error {
 	}
 }
 
-// Streams returns how many streams are open or being opened, by either side. Probes count while they last.
+// Streams returns how many streams are open or being opened, by either side, without probes.
 func (s *Session) Streams() int { return int(s.ours.Load() + s.theirs.Load()) }
 
 // Close ends the session and resets its streams. The peer sees code and reason, which must be safe to show. It waits at most a
@@ -244,6 +248,7 @@ func (s *Session) Probe(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
-	took := time.Since(start)
-	return took, st.Close()
+	now := time.Now()
+	s.health.pass(now, now.Sub(start))
+	return now.Sub(start), st.Close()
 }

@@ -214,3 +214,60 @@ func TestControlNotRead(t *testing.T) {
 		}
 	})
 }
+
+// TestTunnel22ProbesSuspectASilentSession: three missed probes make it suspect within 10 s, and an answer makes it healthy again.
+func TestTunnel22ProbesSuspectASilentSession(t *testing.T) {
+	bubble(t, CarrierWebSocket, func(t *testing.T, sim *simulated) {
+		watched := make(chan struct{})
+		go func() { defer close(watched); sim.dialled.Watch(context.Background()) }()
+		<-time.After(time.Minute) // of the bubble
+		if at, rtt := sim.dialled.Answered(); time.Since(at) > probeEvery+time.Second || rtt < 100*time.Millisecond || rtt > 150*time.Millisecond {
+			t.Errorf("the last probe passed %v ago and took %v", time.Since(at), rtt)
+		}
+		sim.block(true)
+		start := time.Now()
+		<-sim.dialled.Suspected()
+		if took := time.Since(start); took > 6500*time.Millisecond { // four round trips of 100 ms are forgiven three times
+			t.Errorf("the session was suspected after %v, want 6.5 s", took)
+		}
+		if sim.dialled.Healthy() {
+			t.Error("a suspected session is healthy")
+		}
+		<-time.After(15*time.Second - time.Since(start))
+		sim.block(false)
+		<-time.After(probeEvery)
+		if !sim.dialled.Healthy() || sim.dialled.Err() != nil {
+			t.Errorf("after its return the session is healthy: %v, %v", sim.dialled.Healthy(), sim.dialled.Err())
+		}
+		if n := sim.dialled.Streams() + sim.served.Streams(); n != 0 {
+			t.Errorf("%d streams are counted, and there were only probes", n)
+		}
+		_ = sim.dialled.Close(stream.CodeClosed, "")
+		<-watched
+	})
+}
+
+// TestTunnel22WedgedSessionIsClosed: a peer whose carrier lives and whose streams are dead.
+func TestTunnel22WedgedSessionIsClosed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, stop := wedged(t)
+		defer stop()
+		start := time.Now()
+		watched := make(chan struct{})
+		go func() { defer close(watched); s.Watch(context.Background()) }()
+		<-s.Suspected()
+		if took := time.Since(start); took > 5*time.Second {
+			t.Errorf("the session was suspected after %v, want 5 s", took)
+		}
+		<-s.Done()
+		if took := time.Since(start); took < deadAfter || took > deadAfter+maxProbeWait {
+			t.Errorf("the session was closed after %v, want %v", took, deadAfter)
+		}
+		var se *SessionError
+		if err := s.Err(); !errors.As(err, &se) || se.Code != stream.CodeTimeout || se.Remote {
+			t.Errorf("error = %v", err)
+		}
+		<-watched
+		s.wait()
+	})
+}

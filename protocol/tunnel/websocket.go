@@ -44,6 +44,7 @@ type wsConn struct {
 	hdr  [yamuxHeader]byte
 
 	received atomic.Int64 // bytes read
+	sent     atomic.Int64 // bytes written
 	mu       sync.Mutex
 	err      error // the first read error
 }
@@ -106,6 +107,7 @@ func (w *wsConn) readErr() error {
 
 // Write sends p as one message, but for a yamux header that announces a body: it waits for the body, which yamux writes next.
 func (w *wsConn) Write(p []byte) (int, error) {
+	w.sent.Add(int64(len(p)))
 	switch {
 	case !w.held && len(p) == yamuxHeader && p[1] == yamuxTypeData && binary.BigEndian.Uint32(p[8:]) > 0:
 		copy(w.hdr[:], p)

@@ -77,6 +77,13 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// betterEvery is how often a session over WebSocket looks for QUIC, before jitter (docs/behaviours.md, Tunnel02: new streams
+// run over QUIC within 90 s of its return).
+const betterEvery = 60 * time.Second
+
+// BetterAfter returns how long to wait before looking for something better than what there is: 45 to 75 seconds.
+func BetterAfter() time.Duration { return betterEvery*3/4 + rand.N(betterEvery/2) }
+
 // Permanent reports whether err is a relay's refusal that the same Hello will meet again: the credential is not, or no longer,
 // good. Somebody may mend it, so attempts go on, seldom.
 func Permanent(err error) bool {

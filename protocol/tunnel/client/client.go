@@ -27,8 +27,10 @@ const (
 	sweepEvery = 10 * time.Second
 	// maxOpens bounds the sessions that one Dial tries.
 	maxOpens = 3
-	// probeTimeout is how long a session on which an open timed out has to show that it still answers (docs/behaviours.md, Tunnel22).
-	probeTimeout = 3 * time.Second
+	// silence is how long an open may be unanswered before its session is probed, and answer how long the probe has: together they
+	// are what a wedged or vanished relay costs an open (docs/behaviours.md, Tunnel22: fail over within 2 s).
+	silence = 750 * time.Millisecond
+	answer  = time.Second
 )
 
 // Client opens streams to hostnames through relays of another process, as a proxy that runs apart from them does. It keeps one
@@ -45,7 +47,7 @@ type Client struct {
 	mu     sync.Mutex
 	links  map[credential]*link
 	closed bool
-	probes sync.WaitGroup
+	work   sync.WaitGroup // watches, and attempts that were given up; each ends with its session
 
 	race func(context.Context, *Racer) (*tunnel.Session, error) // tests; (*Racer).Dial unless set
 }
@@ -71,7 +73,7 @@ func (c *Client) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			c.closeAll()
-			c.probes.Wait()
+			c.work.Wait()
 			return nil
 		case now := <-tick.C:
 			c.sweep(now)
@@ -96,7 +98,7 @@ func (c *Client) Dial(ctx context.Context, t Target) (stream.Conn, error) {
 		if err != nil {
 			return nil, errors.Join(err, last)
 		}
-		opened, err := session.Open(ctx, &tunnelpb.Open{Hostname: t.Hostname, EarlyData: t.EarlyData, Remote: t.Remote})
+		opened, err := c.open(ctx, session, &tunnelpb.Open{Hostname: t.Hostname, EarlyData: t.EarlyData, Remote: t.Remote})
 		if err == nil {
 			return opened, nil
 		}
@@ -107,36 +109,78 @@ func (c *Client) Dial(ctx context.Context, t Target) (stream.Conn, error) {
 		case errors.As(err, &refusal) && refusal.Code == tunnelpb.Code_DRAINING:
 			l.retire(session, true)
 		case errors.As(err, &lost):
-			l.retire(session, false)
+			l.retire(session, true)
 		case errors.As(err, &refusal):
 			return nil, refusal
 		default:
-			if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-				c.check(session)
-			}
 			return nil, err
 		}
 	}
 	return nil, last
 }
 
-// check starts a probe of session, unless Run has ended.
-func (c *Client) check(session *tunnel.Session) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if !c.closed {
-		c.probes.Go(func() { probe(session) })
+// opening is the outcome of an open.
+type opening struct {
+	stream *tunnel.Stream
+	err    error
+}
+
+// open asks session for a stream. When it is silent for long it is probed; one that does not answer is taken for lost.
+func (c *Client) open(ctx context.Context, session *tunnel.Session, open *tunnelpb.Open) (stream.Conn, error) {
+	asked, cancel := context.WithCancel(ctx)
+	result := make(chan opening, 1)
+	go func() {
+		st, err := session.Open(asked, open)
+		result <- opening{st, err}
+	}()
+	timer := time.NewTimer(silence)
+	defer timer.Stop()
+	probed := make(chan error, 1)
+	for {
+		select {
+		case got := <-result:
+			cancel()
+			if got.err != nil {
+				return nil, got.err
+			}
+			return got.stream, nil
+		case <-timer.C:
+			go func() {
+				bound, done := context.WithTimeout(asked, answer)
+				defer done()
+				_, err := session.Probe(bound)
+				probed <- err
+			}()
+		case err := <-probed:
+			var refusal *tunnel.Refusal
+			if err == nil || errors.As(err, &refusal) || ctx.Err() != nil {
+				continue // the origin is slow, or the session full
+			}
+			cancel()
+			c.discard(result)
+			return nil, &tunnel.SessionError{Reason: "the session answers nothing", Err: err}
+		}
 	}
 }
 
-// probe ends a session that does not answer. The open that timed out on it may have waited for a slow origin, so the session is
-// asked. It lives as long as its own timeout.
-func probe(session *tunnel.Session) {
-	ctx, cancel := context.WithTimeout(context.Background(), probeTimeout)
-	defer cancel()
-	if _, err := session.Probe(ctx); err != nil {
-		session.Close(stream.CodeTimeout, "the session did not answer a probe")
+// discard frees what an open brings that was given up.
+func (c *Client) discard(result <-chan opening) {
+	c.begin(func() {
+		if got := <-result; got.err == nil {
+			got.stream.Reset(stream.CodeCancelled)
+		}
+	})
+}
+
+// begin runs f in a goroutine that Run waits for, unless Run has ended already.
+func (c *Client) begin(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		go f()
+		return
 	}
+	c.work.Go(f)
 }
 
 // link returns the credential's link, and makes it when there is none.
@@ -151,7 +195,7 @@ func (c *Client) link(key credential) (*link, error) {
 		if c.links == nil {
 			c.links = make(map[credential]*link)
 		}
-		l = &link{client: c, key: key, turn: make(chan struct{}, 1), backoff: Backoff{Cap: clientCap}}
+		l = &link{client: c, key: key, turn: make(chan struct{}, 1), over: make(chan struct{}), backoff: Backoff{Cap: clientCap}}
 		c.links[key] = l
 	}
 	l.used = time.Now()
@@ -164,7 +208,7 @@ func (c *Client) sweep(now time.Time) {
 	c.mu.Lock()
 	for key, l := range c.links {
 		idle := now.Sub(l.used) > idleAfter
-		sessions, empty := l.sweep(idle)
+		sessions, empty := l.sweep(now, idle)
 		unused = append(unused, sessions...)
 		if idle && empty {
 			delete(c.links, key)

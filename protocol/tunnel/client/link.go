@@ -28,8 +28,11 @@ type link struct {
 	mu      sync.Mutex
 	relay   int // counts relays that were left; chooses the one to dial
 	current *tunnel.Session
+	addr    string    // of current's relay
+	better  time.Time // when something better than current is looked for
 	retired []*tunnel.Session
 	closed  bool
+	over    chan struct{} // closed with closed
 }
 
 // session returns the link's session, and dials one when there is none.
@@ -71,20 +74,7 @@ func (l *link) dial(asked context.Context) (*tunnel.Session, error) {
 	defer cancel()
 	relay := l.next(0)
 	addr := l.client.Relays[relay%len(l.client.Relays)]
-	racer := &Racer{Protocol: l.client.Protocol, Dialer: tunnel.Dialer{
-		Addr: addr,
-		TLS:  l.client.TLS,
-		Hello: &tunnelpb.Hello{
-			Role: tunnelpb.Role_CLIENT, ClientId: l.key.id, ClientSecret: l.key.secret,
-			PeerId: l.client.PeerID, Version: l.client.Version,
-		},
-		Logger: l.client.Logger,
-	}}
-	race := l.client.race
-	if race == nil {
-		race = func(ctx context.Context, r *Racer) (*tunnel.Session, error) { return r.Dial(ctx) }
-	}
-	session, err := race(ctx, racer)
+	session, err := l.reach(ctx, addr, l.client.Protocol)
 	if err != nil {
 		err = fmt.Errorf("reach a relay: %w", err)
 		if asked.Err() != nil {
@@ -98,7 +88,7 @@ func (l *link) dial(asked context.Context) (*tunnel.Session, error) {
 	}
 	l.backoff.Reset()
 	l.lastErr, l.notTill = nil, time.Time{}
-	if !l.adopt(session) {
+	if !l.adopt(session, addr, nil) {
 		session.Close(stream.CodeDraining, "the client is shutting down")
 		return nil, &tunnel.Refusal{Code: tunnelpb.Code_DRAINING, Message: "this process is shutting down"}
 	}
@@ -113,14 +103,60 @@ func (l *link) logger() *slog.Logger {
 	return slog.Default()
 }
 
-func (l *link) adopt(s *tunnel.Session) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return false
+// reach makes a session with the relay at addr.
+func (l *link) reach(ctx context.Context, addr string, protocol Protocol) (*tunnel.Session, error) {
+	racer := &Racer{Protocol: protocol, Dialer: tunnel.Dialer{
+		Addr: addr,
+		TLS:  l.client.TLS,
+		Hello: &tunnelpb.Hello{
+			Role: tunnelpb.Role_CLIENT, ClientId: l.key.id, ClientSecret: l.key.secret,
+			PeerId: l.client.PeerID, Version: l.client.Version,
+		},
+		Logger: l.client.Logger,
+	}}
+	if l.client.race != nil {
+		return l.client.race(ctx, racer)
 	}
-	l.current = s
-	return true
+	return racer.Dial(ctx)
+}
+
+// adopt makes s the current session in place of instead, and watches it. It reports false when the link is closed or has another
+// session by now.
+func (l *link) adopt(s *tunnel.Session, addr string, instead *tunnel.Session) bool {
+	l.mu.Lock()
+	wanted := !l.closed && l.current == instead
+	if wanted {
+		if instead != nil {
+			l.retired = append(l.retired, instead)
+		}
+		l.current, l.addr, l.better = s, addr, time.Now().Add(BetterAfter())
+	}
+	l.mu.Unlock()
+	if wanted {
+		l.client.begin(func() { s.Watch(context.Background()) }) // until the session ends
+	}
+	return wanted
+}
+
+// improve replaces a session over WebSocket by one over QUIC, if that is to be had.
+func (l *link) improve(old *tunnel.Session, addr string) {
+	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout) // nobody waits for it
+	defer cancel()
+	go func() {
+		select {
+		case <-l.over:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	session, err := l.reach(ctx, addr, QUIC)
+	if err != nil {
+		l.logger().Debug("session stays on websocket", "relay", addr, "err", err)
+		return
+	}
+	if !l.adopt(session, addr, old) {
+		session.Close(stream.CodeCancelled, "it is not needed any more")
+	}
 }
 
 func (l *link) isClosed() bool {
@@ -144,6 +180,11 @@ func (l *link) live() *tunnel.Session {
 		l.current = nil
 		l.relay++
 	default:
+		if !l.current.Healthy() {
+			l.retired = append(l.retired, l.current)
+			l.current = nil
+			l.relay++
+		}
 	}
 	return l.current
 }
@@ -171,8 +212,8 @@ func (l *link) retire(s *tunnel.Session, leaving bool) {
 }
 
 // sweep takes out what has no streams: retired sessions, and the current one too when the link is idle. It returns them for
-// closing, and whether none is left.
-func (l *link) sweep(idle bool) (unused []*tunnel.Session, empty bool) {
+// closing, and whether none is left. In its time it looks for something better than WebSocket.
+func (l *link) sweep(now time.Time, idle bool) (unused []*tunnel.Session, empty bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.retired = slices.DeleteFunc(l.retired, func(s *tunnel.Session) bool {
@@ -186,6 +227,12 @@ func (l *link) sweep(idle bool) (unused []*tunnel.Session, empty bool) {
 		unused = append(unused, l.current)
 		l.current = nil
 	}
+	auto := l.client.Protocol == Auto || l.client.Protocol == ""
+	if s := l.current; s != nil && auto && s.Carrier() == tunnel.CarrierWebSocket && now.After(l.better) {
+		l.better = now.Add(BetterAfter())
+		addr := l.addr
+		l.client.work.Go(func() { l.improve(s, addr) })
+	}
 	return unused, l.current == nil && len(l.retired) == 0
 }
 
@@ -194,6 +241,9 @@ func (l *link) closeAll() {
 	sessions := l.retired
 	if l.current != nil {
 		sessions = append(sessions, l.current)
+	}
+	if !l.closed {
+		close(l.over)
 	}
 	l.retired, l.current, l.closed = nil, nil, true
 	l.mu.Unlock()

@@ -110,6 +110,7 @@ const (
 	Role_ROLE_UNSPECIFIED Role = 0
 	Role_CONNECTOR        Role = 1
 	Role_CLIENT           Role = 2
+	Role_RELAY            Role = 3 // another relay, which its client certificate proves
 )
 
 // Enum value maps for Role.
@@ -118,11 +119,13 @@ var (
 		0: "ROLE_UNSPECIFIED",
 		1: "CONNECTOR",
 		2: "CLIENT",
+		3: "RELAY",
 	}
 	Role_value = map[string]int32{
 		"ROLE_UNSPECIFIED": 0,
 		"CONNECTOR":        1,
 		"CLIENT":           2,
+		"RELAY":            3,
 	}
 )
 
@@ -199,7 +202,7 @@ func (x Reset_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Reset_Kind.Descriptor instead.
 func (Reset_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_tunnel_proto_rawDescGZIP(), []int{13, 0}
+	return file_tunnel_proto_rawDescGZIP(), []int{14, 0}
 }
 
 // Frame is every message of the control stream. A frame whose kind is unknown is skipped.
@@ -402,6 +405,7 @@ type Hello struct {
 	Version       string                 `protobuf:"bytes,8,opt,name=version,proto3" json:"version,omitempty"`                               // the software's, for people
 	Features      []string               `protobuf:"bytes,9,rep,name=features,proto3" json:"features,omitempty"`
 	Labels        map[string]string      `protobuf:"bytes,10,rep,name=labels,proto3" json:"labels,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	Moving        bool                   `protobuf:"varint,11,opt,name=moving,proto3" json:"moving,omitempty"` // connector: a session that has this slot takes no more streams, and its streams go on
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -504,6 +508,13 @@ func (x *Hello) GetLabels() map[string]string {
 		return x.Labels
 	}
 	return nil
+}
+
+func (x *Hello) GetMoving() bool {
+	if x != nil {
+		return x.Moving
+	}
+	return false
 }
 
 // Welcome admits a peer.
@@ -971,11 +982,16 @@ func (*Opened) Descriptor() ([]byte, []int) {
 
 // IngressRule maps a hostname to the service that a connector dials for it.
 type IngressRule struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Hostname      string                 `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
-	Service       string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"` // tcp://host:port or unix:/path
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	state            protoimpl.MessageState `protogen:"open.v1"`
+	Hostname         string                 `protobuf:"bytes,1,opt,name=hostname,proto3" json:"hostname,omitempty"`
+	Service          string                 `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`                                              // tcp://host:port or unix:/path
+	ConnectTimeoutMs uint64                 `protobuf:"varint,3,opt,name=connect_timeout_ms,json=connectTimeoutMs,proto3" json:"connect_timeout_ms,omitempty"` // 0: the connector's own
+	KeepAliveMs      uint64                 `protobuf:"varint,4,opt,name=keep_alive_ms,json=keepAliveMs,proto3" json:"keep_alive_ms,omitempty"`                // TCP keepalive of the origin's connection; 0: the connector's own
+	ProxyProtocol    uint32                 `protobuf:"varint,5,opt,name=proxy_protocol,json=proxyProtocol,proto3" json:"proxy_protocol,omitempty"`            // 2: a PROXY header of version 2 goes before the stream; 0: none
+	AccessRequired   bool                   `protobuf:"varint,6,opt,name=access_required,json=accessRequired,proto3" json:"access_required,omitempty"`         // the open's assertion must be good
+	Audiences        []string               `protobuf:"bytes,7,rep,name=audiences,proto3" json:"audiences,omitempty"`                                          // of the assertion: IDs of applications; required with access_required
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *IngressRule) Reset() {
@@ -1022,11 +1038,48 @@ func (x *IngressRule) GetService() string {
 	return ""
 }
 
+func (x *IngressRule) GetConnectTimeoutMs() uint64 {
+	if x != nil {
+		return x.ConnectTimeoutMs
+	}
+	return 0
+}
+
+func (x *IngressRule) GetKeepAliveMs() uint64 {
+	if x != nil {
+		return x.KeepAliveMs
+	}
+	return 0
+}
+
+func (x *IngressRule) GetProxyProtocol() uint32 {
+	if x != nil {
+		return x.ProxyProtocol
+	}
+	return 0
+}
+
+func (x *IngressRule) GetAccessRequired() bool {
+	if x != nil {
+		return x.AccessRequired
+	}
+	return false
+}
+
+func (x *IngressRule) GetAudiences() []string {
+	if x != nil {
+		return x.Audiences
+	}
+	return nil
+}
+
 // Configure gives a connector the rules in force.
 type Configure struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       uint64                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
 	Ingress       []*IngressRule         `protobuf:"bytes,2,rep,name=ingress,proto3" json:"ingress,omitempty"`
+	Issuer        string                 `protobuf:"bytes,3,opt,name=issuer,proto3" json:"issuer,omitempty"` // of assertions
+	Keys          []*Key                 `protobuf:"bytes,4,rep,name=keys,proto3" json:"keys,omitempty"`     // that assertions may be signed with, the next one included
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1075,6 +1128,73 @@ func (x *Configure) GetIngress() []*IngressRule {
 	return nil
 }
 
+func (x *Configure) GetIssuer() string {
+	if x != nil {
+		return x.Issuer
+	}
+	return ""
+}
+
+func (x *Configure) GetKeys() []*Key {
+	if x != nil {
+		return x.Keys
+	}
+	return nil
+}
+
+// Key verifies assertions.
+type Key struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Ed25519       []byte                 `protobuf:"bytes,2,opt,name=ed25519,proto3" json:"ed25519,omitempty"` // 32 bytes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Key) Reset() {
+	*x = Key{}
+	mi := &file_tunnel_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Key) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Key) ProtoMessage() {}
+
+func (x *Key) ProtoReflect() protoreflect.Message {
+	mi := &file_tunnel_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Key.ProtoReflect.Descriptor instead.
+func (*Key) Descriptor() ([]byte, []int) {
+	return file_tunnel_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *Key) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Key) GetEd25519() []byte {
+	if x != nil {
+		return x.Ed25519
+	}
+	return nil
+}
+
 // Configured answers Configure with the version in force afterwards.
 type Configured struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1086,7 +1206,7 @@ type Configured struct {
 
 func (x *Configured) Reset() {
 	*x = Configured{}
-	mi := &file_tunnel_proto_msgTypes[11]
+	mi := &file_tunnel_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1098,7 +1218,7 @@ func (x *Configured) String() string {
 func (*Configured) ProtoMessage() {}
 
 func (x *Configured) ProtoReflect() protoreflect.Message {
-	mi := &file_tunnel_proto_msgTypes[11]
+	mi := &file_tunnel_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1111,7 +1231,7 @@ func (x *Configured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configured.ProtoReflect.Descriptor instead.
 func (*Configured) Descriptor() ([]byte, []int) {
-	return file_tunnel_proto_rawDescGZIP(), []int{11}
+	return file_tunnel_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Configured) GetVersion() uint64 {
@@ -1140,7 +1260,7 @@ type GoAway struct {
 
 func (x *GoAway) Reset() {
 	*x = GoAway{}
-	mi := &file_tunnel_proto_msgTypes[12]
+	mi := &file_tunnel_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1152,7 +1272,7 @@ func (x *GoAway) String() string {
 func (*GoAway) ProtoMessage() {}
 
 func (x *GoAway) ProtoReflect() protoreflect.Message {
-	mi := &file_tunnel_proto_msgTypes[12]
+	mi := &file_tunnel_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1165,7 +1285,7 @@ func (x *GoAway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoAway.ProtoReflect.Descriptor instead.
 func (*GoAway) Descriptor() ([]byte, []int) {
-	return file_tunnel_proto_rawDescGZIP(), []int{12}
+	return file_tunnel_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *GoAway) GetRetryAfterMs() uint64 {
@@ -1201,7 +1321,7 @@ type Reset struct {
 
 func (x *Reset) Reset() {
 	*x = Reset{}
-	mi := &file_tunnel_proto_msgTypes[13]
+	mi := &file_tunnel_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1213,7 +1333,7 @@ func (x *Reset) String() string {
 func (*Reset) ProtoMessage() {}
 
 func (x *Reset) ProtoReflect() protoreflect.Message {
-	mi := &file_tunnel_proto_msgTypes[13]
+	mi := &file_tunnel_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1226,7 +1346,7 @@ func (x *Reset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reset.ProtoReflect.Descriptor instead.
 func (*Reset) Descriptor() ([]byte, []int) {
-	return file_tunnel_proto_rawDescGZIP(), []int{13}
+	return file_tunnel_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Reset) GetStream() uint64 {
@@ -1261,7 +1381,7 @@ type Close struct {
 
 func (x *Close) Reset() {
 	*x = Close{}
-	mi := &file_tunnel_proto_msgTypes[14]
+	mi := &file_tunnel_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1273,7 +1393,7 @@ func (x *Close) String() string {
 func (*Close) ProtoMessage() {}
 
 func (x *Close) ProtoReflect() protoreflect.Message {
-	mi := &file_tunnel_proto_msgTypes[14]
+	mi := &file_tunnel_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1286,7 +1406,7 @@ func (x *Close) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Close.ProtoReflect.Descriptor instead.
 func (*Close) Descriptor() ([]byte, []int) {
-	return file_tunnel_proto_rawDescGZIP(), []int{14}
+	return file_tunnel_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Close) GetCode() uint32 {
@@ -1320,7 +1440,7 @@ const file_tunnel_proto_rawDesc = "" +
 	"\ago_away\x18\a \x01(\v2\x18.sluice.tunnel.v1.GoAwayH\x00R\x06goAway\x12<\n" +
 	"\freset_stream\x18\b \x01(\v2\x17.sluice.tunnel.v1.ResetH\x00R\vresetStream\x12/\n" +
 	"\x05close\x18\t \x01(\v2\x17.sluice.tunnel.v1.CloseH\x00R\x05closeB\x06\n" +
-	"\x04kind\"\x85\x03\n" +
+	"\x04kind\"\x9d\x03\n" +
 	"\x05Hello\x12*\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x16.sluice.tunnel.v1.RoleR\x04role\x12\x1b\n" +
 	"\ttunnel_id\x18\x02 \x01(\tR\btunnelId\x12\x16\n" +
@@ -1332,7 +1452,8 @@ const file_tunnel_proto_rawDesc = "" +
 	"\aversion\x18\b \x01(\tR\aversion\x12\x1a\n" +
 	"\bfeatures\x18\t \x03(\tR\bfeatures\x12;\n" +
 	"\x06labels\x18\n" +
-	" \x03(\v2#.sluice.tunnel.v1.Hello.LabelsEntryR\x06labels\x1a9\n" +
+	" \x03(\v2#.sluice.tunnel.v1.Hello.LabelsEntryR\x06labels\x12\x16\n" +
+	"\x06moving\x18\v \x01(\bR\x06moving\x1a9\n" +
 	"\vLabelsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x87\x01\n" +
@@ -1364,13 +1485,23 @@ const file_tunnel_proto_rawDesc = "" +
 	"\x06opened\x18\x01 \x01(\v2\x18.sluice.tunnel.v1.OpenedH\x00R\x06opened\x125\n" +
 	"\arefused\x18\x02 \x01(\v2\x19.sluice.tunnel.v1.RefusedH\x00R\arefusedB\x06\n" +
 	"\x04kind\"\b\n" +
-	"\x06Opened\"C\n" +
+	"\x06Opened\"\x83\x02\n" +
 	"\vIngressRule\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x18\n" +
-	"\aservice\x18\x02 \x01(\tR\aservice\"^\n" +
+	"\aservice\x18\x02 \x01(\tR\aservice\x12,\n" +
+	"\x12connect_timeout_ms\x18\x03 \x01(\x04R\x10connectTimeoutMs\x12\"\n" +
+	"\rkeep_alive_ms\x18\x04 \x01(\x04R\vkeepAliveMs\x12%\n" +
+	"\x0eproxy_protocol\x18\x05 \x01(\rR\rproxyProtocol\x12'\n" +
+	"\x0faccess_required\x18\x06 \x01(\bR\x0eaccessRequired\x12\x1c\n" +
+	"\taudiences\x18\a \x03(\tR\taudiences\"\xa1\x01\n" +
 	"\tConfigure\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x127\n" +
-	"\aingress\x18\x02 \x03(\v2\x1d.sluice.tunnel.v1.IngressRuleR\aingress\"<\n" +
+	"\aingress\x18\x02 \x03(\v2\x1d.sluice.tunnel.v1.IngressRuleR\aingress\x12\x16\n" +
+	"\x06issuer\x18\x03 \x01(\tR\x06issuer\x12)\n" +
+	"\x04keys\x18\x04 \x03(\v2\x15.sluice.tunnel.v1.KeyR\x04keys\"/\n" +
+	"\x03Key\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aed25519\x18\x02 \x01(\fR\aed25519\"<\n" +
 	"\n" +
 	"Configured\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x14\n" +
@@ -1405,12 +1536,13 @@ const file_tunnel_proto_rawDesc = "" +
 	"\aLIMITED\x10\t\x12\f\n" +
 	"\bDRAINING\x10\n" +
 	"\x12\f\n" +
-	"\bINTERNAL\x10\v*7\n" +
+	"\bINTERNAL\x10\v*B\n" +
 	"\x04Role\x12\x14\n" +
 	"\x10ROLE_UNSPECIFIED\x10\x00\x12\r\n" +
 	"\tCONNECTOR\x10\x01\x12\n" +
 	"\n" +
-	"\x06CLIENT\x10\x02B5Z3github.com/sluicedb/sluice/protocol/tunnel/tunnelpbb\x06proto3"
+	"\x06CLIENT\x10\x02\x12\t\n" +
+	"\x05RELAY\x10\x03B5Z3github.com/sluicedb/sluice/protocol/tunnel/tunnelpbb\x06proto3"
 
 var (
 	file_tunnel_proto_rawDescOnce sync.Once
@@ -1425,7 +1557,7 @@ func file_tunnel_proto_rawDescGZIP() []byte {
 }
 
 var file_tunnel_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_tunnel_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_tunnel_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_tunnel_proto_goTypes = []any{
 	(Code)(0),           // 0: sluice.tunnel.v1.Code
 	(Role)(0),           // 1: sluice.tunnel.v1.Role
@@ -1441,35 +1573,37 @@ var file_tunnel_proto_goTypes = []any{
 	(*Opened)(nil),      // 11: sluice.tunnel.v1.Opened
 	(*IngressRule)(nil), // 12: sluice.tunnel.v1.IngressRule
 	(*Configure)(nil),   // 13: sluice.tunnel.v1.Configure
-	(*Configured)(nil),  // 14: sluice.tunnel.v1.Configured
-	(*GoAway)(nil),      // 15: sluice.tunnel.v1.GoAway
-	(*Reset)(nil),       // 16: sluice.tunnel.v1.Reset
-	(*Close)(nil),       // 17: sluice.tunnel.v1.Close
-	nil,                 // 18: sluice.tunnel.v1.Hello.LabelsEntry
+	(*Key)(nil),         // 14: sluice.tunnel.v1.Key
+	(*Configured)(nil),  // 15: sluice.tunnel.v1.Configured
+	(*GoAway)(nil),      // 16: sluice.tunnel.v1.GoAway
+	(*Reset)(nil),       // 17: sluice.tunnel.v1.Reset
+	(*Close)(nil),       // 18: sluice.tunnel.v1.Close
+	nil,                 // 19: sluice.tunnel.v1.Hello.LabelsEntry
 }
 var file_tunnel_proto_depIdxs = []int32{
 	4,  // 0: sluice.tunnel.v1.Frame.hello:type_name -> sluice.tunnel.v1.Hello
 	5,  // 1: sluice.tunnel.v1.Frame.welcome:type_name -> sluice.tunnel.v1.Welcome
 	6,  // 2: sluice.tunnel.v1.Frame.refused:type_name -> sluice.tunnel.v1.Refused
 	13, // 3: sluice.tunnel.v1.Frame.configure:type_name -> sluice.tunnel.v1.Configure
-	14, // 4: sluice.tunnel.v1.Frame.configured:type_name -> sluice.tunnel.v1.Configured
-	15, // 5: sluice.tunnel.v1.Frame.go_away:type_name -> sluice.tunnel.v1.GoAway
-	16, // 6: sluice.tunnel.v1.Frame.reset_stream:type_name -> sluice.tunnel.v1.Reset
-	17, // 7: sluice.tunnel.v1.Frame.close:type_name -> sluice.tunnel.v1.Close
+	15, // 4: sluice.tunnel.v1.Frame.configured:type_name -> sluice.tunnel.v1.Configured
+	16, // 5: sluice.tunnel.v1.Frame.go_away:type_name -> sluice.tunnel.v1.GoAway
+	17, // 6: sluice.tunnel.v1.Frame.reset_stream:type_name -> sluice.tunnel.v1.Reset
+	18, // 7: sluice.tunnel.v1.Frame.close:type_name -> sluice.tunnel.v1.Close
 	1,  // 8: sluice.tunnel.v1.Hello.role:type_name -> sluice.tunnel.v1.Role
-	18, // 9: sluice.tunnel.v1.Hello.labels:type_name -> sluice.tunnel.v1.Hello.LabelsEntry
+	19, // 9: sluice.tunnel.v1.Hello.labels:type_name -> sluice.tunnel.v1.Hello.LabelsEntry
 	0,  // 10: sluice.tunnel.v1.Refused.code:type_name -> sluice.tunnel.v1.Code
 	8,  // 11: sluice.tunnel.v1.Header.open:type_name -> sluice.tunnel.v1.Open
 	9,  // 12: sluice.tunnel.v1.Header.probe:type_name -> sluice.tunnel.v1.Probe
 	11, // 13: sluice.tunnel.v1.Answer.opened:type_name -> sluice.tunnel.v1.Opened
 	6,  // 14: sluice.tunnel.v1.Answer.refused:type_name -> sluice.tunnel.v1.Refused
 	12, // 15: sluice.tunnel.v1.Configure.ingress:type_name -> sluice.tunnel.v1.IngressRule
-	2,  // 16: sluice.tunnel.v1.Reset.kind:type_name -> sluice.tunnel.v1.Reset.Kind
-	17, // [17:17] is the sub-list for method output_type
-	17, // [17:17] is the sub-list for method input_type
-	17, // [17:17] is the sub-list for extension type_name
-	17, // [17:17] is the sub-list for extension extendee
-	0,  // [0:17] is the sub-list for field type_name
+	14, // 16: sluice.tunnel.v1.Configure.keys:type_name -> sluice.tunnel.v1.Key
+	2,  // 17: sluice.tunnel.v1.Reset.kind:type_name -> sluice.tunnel.v1.Reset.Kind
+	18, // [18:18] is the sub-list for method output_type
+	18, // [18:18] is the sub-list for method input_type
+	18, // [18:18] is the sub-list for extension type_name
+	18, // [18:18] is the sub-list for extension extendee
+	0,  // [0:18] is the sub-list for field type_name
 }
 
 func init() { file_tunnel_proto_init() }
@@ -1501,7 +1635,7 @@ func file_tunnel_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tunnel_proto_rawDesc), len(file_tunnel_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   16,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

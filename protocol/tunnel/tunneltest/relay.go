@@ -16,6 +16,7 @@ import (
 	"net"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -84,11 +85,51 @@ const (
 	Refused     // as by a host without a socket: ICMP says so
 )
 
+// A Gate is a socket that drops datagrams in both directions while it is shut.
+type Gate struct {
+	net.PacketConn
+	shut atomic.Bool
+}
+
+// Shut starts or ends dropping.
+func (g *Gate) Shut(shut bool) { g.shut.Store(shut) }
+
+// ReadFrom implements net.PacketConn.
+func (g *Gate) ReadFrom(p []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := g.PacketConn.ReadFrom(p)
+		if err != nil || !g.shut.Load() {
+			return n, from, err
+		}
+	}
+}
+
+// WriteTo implements net.PacketConn.
+func (g *Gate) WriteTo(p []byte, to net.Addr) (int, error) {
+	if g.shut.Load() {
+		return len(p), nil
+	}
+	return g.PacketConn.WriteTo(p, to)
+}
+
+// StartGated is Start with a Gate before its UDP socket.
+func StartGated(t testing.TB, s *tunnel.Server, cert Certificate) (addr string, gate *Gate) {
+	datagrams, tcp := Listen(t)
+	gate = &Gate{PacketConn: datagrams}
+	addr, _ = serve(t, s, cert, gate, tcp, Passes)
+	return addr, gate
+}
+
 // Start serves s on the loopback interface until the test ends or stop is called, which waits for it. It returns host:port. It
 // sets s.TLS.
 func Start(t testing.TB, s *tunnel.Server, cert Certificate, udp UDP) (addr string, stop func()) {
 	t.Helper()
 	datagrams, tcp := Listen(t)
+	return serve(t, s, cert, datagrams, tcp, udp)
+}
+
+func serve(t testing.TB, s *tunnel.Server, cert Certificate, datagrams net.PacketConn, tcp net.Listener, udp UDP) (addr string, stop func()) {
+	t.Helper()
 	s.TLS = cert.TLS
 	conf := cert.TLS.Clone()
 	conf.NextProtos = []string{"http/1.1"}
