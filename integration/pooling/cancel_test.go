@@ -2,10 +2,13 @@ package pooling
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5/pgproto3"
 )
 
 // One client is cancelled at any moment, the other works on the same origin connection.
@@ -119,4 +122,12 @@ func TestQueryTimeout(t *testing.T) {
 	deadline := time.NewTimer(1200 * time.Millisecond)
 	<-deadline.C
 	x.want("T D:1 C:SELECT_1 Z:T C:COMMIT Z:I", q("select 1"), q("commit"))
+}
+
+// A pipeline of short statements takes as long as it likes.
+func TestQueryTimeoutOfPipeline(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1), queryTimeout(2*time.Second))
+	w.wire(t).want(strings.TrimSpace(strings.Repeat("T D:1 C:SELECT_1 Z:I ", 5)),
+		slices.Repeat([]pgproto3.FrontendMessage{q("select 1 from pg_sleep(0.5)")}, 5)...)
 }

@@ -201,7 +201,22 @@ func (c *client) begin() {
 	}
 	c.began = time.Now().UnixNano()
 	c.paused.Store(0)
-	c.since.CompareAndSwap(0, c.began)
+	if c.since.CompareAndSwap(0, c.began) {
+		c.canceled.Store(0) // the watch may have come late with one
+	}
+}
+
+// beginNext notes that what ran is done, and that the next of a pipeline has begun
+// where more is owed.
+func (c *client) beginNext() {
+	if c.began == 0 || c.ledger.n == 0 {
+		return
+	}
+	now := time.Now().UnixNano()
+	c.db.counts.took.Observe(time.Duration(now - c.began))
+	c.began = now
+	c.canceled.Store(0)
+	c.since.Store(now)
 }
 
 // stepDuplex writes while the pump reads, and waits for the pump at a boundary.

@@ -185,6 +185,9 @@ func (c *client) check(typ byte, body []byte, long bool) (keep bool, err error) 
 	if pops {
 		c.ledger.pop()
 	}
+	if typ == pgwire.MsgReadyForQuery {
+		c.beginNext()
+	}
 	return keep, nil
 }
 
