@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"strconv"
+	"syscall"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -52,12 +53,22 @@ func (n *node) close() error {
 
 func (n *node) listen(ctx context.Context, flag, address string) (net.Listener, error) {
 	var config net.ListenConfig
+	if n.flags.reusePort {
+		config.Control = reusePort
+	}
 	ln, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
 		return nil, listenError(flag, address, err)
 	}
 	n.closers = append(n.closers, ln.Close)
 	return ln, nil
+}
+
+// reusePort lets several processes listen on one port; the system spreads connections over them.
+func reusePort(_, _ string, raw syscall.RawConn) error {
+	var failed error
+	err := raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
+	return errors.Join(err, failed)
 }
 
 // openState opens the store. What it prints on a first start is the only time that the token is seen, so it comes before anything

@@ -28,6 +28,8 @@ func (a *app) proxyCommand() *cobra.Command {
 	flags := newServerFlags(cmd, stateFlags|proxyFlags, "./data")
 	cmd.Flags().StringSliceVar(&relays, "relay", nil, "host:port of a relay (repeatable)")
 	withEnv(cmd.Flags(), "relay", "SLUICE_RELAY")
+	cmd.Flags().BoolVar(&flags.reusePort, "reuse-port", false, "share the ports with another process that does too: the next one takes over before SIGTERM ends this one")
+	withEnv(cmd.Flags(), "reuse-port", "SLUICE_REUSE_PORT")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		if err := flags.requireStore("proxy"); err != nil {
 			return err

@@ -21,6 +21,7 @@ type serverFlags struct {
 	proxyAdvertise string
 
 	proxyPlaintext bool
+	reusePort      bool
 	queryTimeout   time.Duration
 
 	logLevel, logFormat string

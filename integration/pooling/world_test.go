@@ -105,6 +105,18 @@ func newWorld(t testing.TB, changes ...func(*postgres.Config)) *world {
 // newServer is newWorld with another server.
 func newServer(t testing.TB, serve func(*postgres.Server), changes ...func(*postgres.Config)) *world {
 	t.Helper()
+	w := unserved(t, serve, changes...)
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.serve(t, ln)
+	return w
+}
+
+// unserved is a world whose proxy does not run yet.
+func unserved(t testing.TB, serve func(*postgres.Server), changes ...func(*postgres.Config)) *world {
+	t.Helper()
 	pem, err := os.ReadFile(pg.CAFile)
 	if err != nil {
 		t.Fatal(err)
@@ -131,10 +143,11 @@ func newServer(t testing.TB, serve func(*postgres.Server), changes ...func(*post
 		AllowPlaintext: true, Grace: 2 * time.Second, Logger: slog.New(slog.DiscardHandler),
 	}
 	serve(w.srv)
-	ln, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
+	return w
+}
+
+// serve runs the world's proxy on ln; it ends with the test.
+func (w *world) serve(t testing.TB, ln net.Listener) {
 	w.addr = ln.Addr().(*net.TCPAddr)
 	poolCtx, stopPool := context.WithCancel(context.Background())
 	ctx, stop := context.WithCancel(context.Background())
@@ -153,7 +166,6 @@ func newServer(t testing.TB, serve func(*postgres.Server), changes ...func(*post
 		<-poolDone
 	})
 	t.Cleanup(w.stop)
-	return w
 }
 
 // cheapVerifier is testPassword's with so few iterations that hundreds of logins

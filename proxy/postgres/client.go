@@ -34,6 +34,8 @@ type client struct {
 	pid     uint32
 	secret  [4]byte
 
+	welcomed time.Time // when it was logged in
+
 	conn    *pgwire.Conn
 	waiter  *pool.Waiter[*origin]
 	pumping bool          // a goroutine passes replies on
@@ -52,6 +54,7 @@ type client struct {
 	taking   partial
 	giving   partial
 	again    bool  // there is more to take of what was read
+	lastWord bool  // it is served once more though it is to go
 	began    int64 // unix nanoseconds: when the origin was asked for what runs; 0: nothing does
 	groups   int   // replies with ReadyForQuery asked for in this lease
 	spare    int   // Syncs sent ahead of a COPY, which ignores them if it does not fail before
@@ -113,8 +116,15 @@ func (c *client) serve() error {
 	}
 }
 
+// settleIn is how long a client stays welcome that logs in while the proxy stops:
+// long enough for the one thing that a driver connects for, where it uses a
+// connection for one thing.
+const settleIn = time.Second
+
 // unwelcome reports whether the client is to go as soon as it is idle.
-func (c *client) unwelcome() bool { return c.s.stopping.Load() || c.expelled.Load() != 0 }
+func (c *client) unwelcome() bool {
+	return c.s.stopping.Load() && time.Since(c.welcomed) > settleIn || c.expelled.Load() != 0
+}
 
 // errIdle stands for reading from a driver that is to go and may.
 var errIdle = errors.New("idle")
@@ -135,8 +145,20 @@ func (c *client) spared(err error) bool {
 		c.silent.Store(false)
 		return c.conn.SetReadDeadline(time.Time{}) == nil
 	}
-	return isTimeout(err) && c.unwelcome() && !c.forced.Load() && c.origin != nil && c.ended == nil &&
-		c.conn.SetReadDeadline(time.Time{}) == nil
+	if !isTimeout(err) || !c.unwelcome() || c.forced.Load() || c.ended != nil {
+		return false
+	}
+	return (c.origin != nil || c.hasSpoken()) && c.conn.SetReadDeadline(time.Time{}) == nil
+}
+
+// hasSpoken reports whether there is something to be read from the driver. It is
+// let through, once: what it asks for has not been heard when it is told to go.
+func (c *client) hasSpoken() bool {
+	if c.lastWord || c.conn.Quiet() || c.conn.Gone() {
+		return false
+	}
+	c.lastWord = true
+	return true
 }
 
 // lost says why reading from the driver ended.

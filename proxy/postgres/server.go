@@ -6,6 +6,7 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -81,7 +82,7 @@ func (s *Server) init() {
 // run for longer than Serve.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	s.once.Do(s.init)
-	stop := context.AfterFunc(ctx, func() { ln.Close() })
+	stop := context.AfterFunc(ctx, func() { stopAccepting(ln) })
 	defer stop()
 	done := make(chan struct{})
 	watched := make(chan struct{})
@@ -96,10 +97,8 @@ func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 func (s *Server) accept(ctx context.Context, ln net.Listener) error {
 	for {
 		nc, err := ln.Accept()
-		if ctx.Err() != nil {
-			if err == nil {
-				nc.Close()
-			}
+		if err != nil && ctx.Err() != nil {
+			ln.Close()
 			return nil
 		}
 		if err != nil {
@@ -117,9 +116,21 @@ func (s *Server) accept(ctx context.Context, ln net.Listener) error {
 		case s.logins <- struct{}{}: // back pressure: the kernel's backlog waits
 		case <-ctx.Done():
 			nc.Close()
-			return nil
+			continue
 		}
 		s.work.Go(func() { s.handle(nc) })
+	}
+}
+
+// lastCall is how long connections are still accepted at the end: those that the
+// system has taken for this process before another one, which listens on the
+// same port, gets the next.
+const lastCall = 20 * time.Millisecond
+
+// stopAccepting lets Accept fail when nothing more waits to be accepted.
+func stopAccepting(ln net.Listener) {
+	if d, ok := ln.(interface{ SetDeadline(time.Time) error }); !ok || d.SetDeadline(time.Now().Add(lastCall)) != nil {
+		ln.Close()
 	}
 }
 
@@ -145,6 +156,9 @@ func (s *Server) handle(nc net.Conn) {
 	}
 	leave()
 	err = c.serve()
+	if c.unwelcome() {
+		linger(nc)
+	}
 	s.Logger.Debug("client ended", "remote", nc.RemoteAddr(), "database", c.db.name, "user", c.user, "err", err)
 }
 
@@ -155,10 +169,8 @@ func (s *Server) add(c *client) error {
 	if len(s.clients) >= s.MaxClients {
 		return pgwire.Fatalf(pgwire.CodeTooManyConnections, "sorry, too many clients already")
 	}
-	if s.stopping.Load() {
-		return pgwire.Fatalf(pgwire.CodeAdminShutdown, "the proxy is stopping")
-	}
 	s.lastID++
+	c.welcomed = time.Now()
 	c.id = s.lastID
 	for {
 		s.lastPID = (s.lastPID + 1) & 0x7fffffff // drivers read it as a signed number
@@ -194,6 +206,17 @@ func (s *Server) Clients() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.clients)
+}
+
+// lingerFor is how long a client that was told goodbye may take to hear it.
+const lingerFor = time.Second
+
+// linger lets a driver that was just saying something read the goodbye: closing
+// with something unread would reset the connection, goodbye included.
+func linger(nc net.Conn) {
+	if tc, ok := nc.(*net.TCPConn); ok && tc.CloseWrite() == nil && tc.SetReadDeadline(time.Now().Add(lingerFor)) == nil {
+		_, _ = io.Copy(io.Discard, io.LimitReader(tc, 1<<20)) // the driver's patience is no better than ours
+	}
 }
 
 // key is what the client was told to cancel with.

@@ -101,7 +101,7 @@ func (s *Server) drain() {
 		c.leaseMu.Lock()
 		idle := c.origin == nil && c.since.Load() == 0
 		c.leaseMu.Unlock()
-		if idle { // it waits for its driver; if it no longer does, serve sees stopping
+		if idle && c.unwelcome() { // it waits for its driver; if it no longer does, serve sees stopping
 			_ = c.conn.SetReadDeadline(time.Unix(1, 0))
 		}
 	}
@@ -126,13 +126,15 @@ func (s *Server) drain() {
 func (c *client) drainTick(force bool) {
 	c.leaseMu.Lock()
 	defer c.leaseMu.Unlock()
-	if c.origin == nil && c.since.Load() == 0 {
+	if c.origin == nil && c.since.Load() == 0 && (c.unwelcome() || force) {
 		_ = c.conn.SetReadDeadline(time.Unix(1, 0))
 	}
 	if !force {
 		return
 	}
-	c.forced.Store(true)
+	if !c.forced.Swap(true) && c.origin != nil && c.since.Load() != 0 {
+		c.cancelOrigin() // what runs would go on for nobody
+	}
 	_ = c.conn.SetDeadline(time.Unix(1, 0))
 	if c.origin != nil {
 		c.origin.cut = true
