@@ -169,19 +169,28 @@ func clip(s string) string {
 // insecureHere refuses a database without TLS whose hostname does not lead to a
 // unix socket or a loopback address.
 func (c *Control) insecureHere(d *Database, owner *Tunnel) error {
-	if d.MTLS.SSLMode != SSLDisable {
+	if d.MTLS.SSLMode != SSLDisable || owner.leadsLocally(d) || owner == nil && c.Snapshot().MayBePlaintext(d) {
 		return nil
-	}
-	if owner == nil {
-		owner, _, _ = c.Snapshot().TunnelByHostname(d.Origin.Host)
-	}
-	if owner != nil && owner.AccountID == d.AccountID {
-		if i, ok := owner.rule(d.Origin.Host); ok && localService(owner.Ingress[i].Service) {
-			return nil
-		}
 	}
 	return &ValidationError{Faults: []Fault{{
 		Field:   "mtls.sslmode",
 		Message: "may be disable only when origin.host leads through a tunnel to a unix socket or a loopback address",
 	}}}
+}
+
+// MayBePlaintext reports whether d's hostname leads to a unix socket or a
+// loopback address beside a connector, so that what is not encrypted crosses no
+// network. Changes that would end this are refused, but two nodes can make
+// one each that together do: whoever dials asks again.
+func (s *Snapshot) MayBePlaintext(d *Database) bool {
+	owner, _, ok := s.TunnelByHostname(d.Origin.Host)
+	return ok && owner.leadsLocally(d)
+}
+
+func (t *Tunnel) leadsLocally(d *Database) bool {
+	if t == nil || t.AccountID != d.AccountID {
+		return false
+	}
+	i, ok := t.rule(d.Origin.Host)
+	return ok && localService(t.Ingress[i].Service)
 }

@@ -257,6 +257,20 @@ func TestInsecureOrigin(t *testing.T) {
 			t.Errorf("%s moved to a network: got %v", service, got)
 		}
 	}
+	// Two nodes at once can get there all the same; who dials notices.
+	made, err := c.CreateManagedDatabase(ctx, tunnel.ID, "unix:/run/x", plain("raced"))
+	if err != nil || !c.Snapshot().MayBePlaintext(made.Database) {
+		t.Fatalf("a unix socket: %v", err)
+	}
+	err = c.transact(ctx, func(t *tx) error {
+		owner, _, _ := c.Snapshot().TunnelByHostname(made.Hostname)
+		next := *owner
+		next.Ingress = []Ingress{{Hostname: made.Hostname, Service: "tcp://10.0.0.1:5432"}}
+		return t.put(kindTunnel, tunnel.ID, &next)
+	})
+	if err != nil || c.Snapshot().MayBePlaintext(made.Database) {
+		t.Errorf("moved to a network behind the check: %v", err)
+	}
 	d := plain("consent")
 	d.Origin.Insecure = false
 	if _, err := c.CreateManagedDatabase(ctx, tunnel.ID, "unix:/run/x", d); len(faults(err)) != 1 {

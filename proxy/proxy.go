@@ -255,8 +255,21 @@ func (p *Proxy) dialer(of *control.Database) (func(context.Context) (net.Conn, e
 		return nil, fmt.Errorf("unseal access client secret: %w", err)
 	}
 	target := Target{Hostname: of.Origin.Host, ClientID: of.Origin.AccessClientID, ClientSecret: secret.Reveal()}
-	return func(ctx context.Context) (net.Conn, error) { return p.cfg.Dial(ctx, target) }, nil
+	return func(ctx context.Context) (net.Conn, error) {
+		if of.MTLS.SSLMode == control.SSLDisable && !p.cfg.Source.Snapshot().MayBePlaintext(of) {
+			return nil, errPlaintext
+		}
+		return p.cfg.Dial(ctx, target)
+	}, nil
 }
+
+// errPlaintext is why an origin without TLS is not dialled.
+var errPlaintext = &refused{"plaintext_refused"}
+
+type refused struct{ reason string }
+
+func (r *refused) Error() string  { return r.reason }
+func (r *refused) Reason() string { return r.reason }
 
 // credentials are a database's names and verifiers. One that cannot be read admits nobody.
 func (p *Proxy) credentials(of *control.Database) map[string]*pgwire.Verifier {

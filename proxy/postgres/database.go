@@ -178,6 +178,7 @@ var mends = map[string]string{
 	"tls_not_supported":          "Turn TLS on at the origin.",
 	"certificate_verify_failed":  "Give the database the CA certificate that the origin's certificate leads to, or the name that it is made out to.",
 	"cleartext_password_refused": "The origin asks for the password in the clear, which is for verified TLS only: give the database the CA certificate, or use SCRAM at the origin.",
+	"plaintext_refused":          "The database has no TLS, and its hostname does not lead to a unix socket or a loopback address beside a connector: turn TLS on, or route it to one.",
 	"unauthenticated":            "The database's access client ID and secret are not those of a valid service token.",
 	"denied":                     "No policy of the hostname's application admits the database's service token.",
 	"no_tunnel":                  "Route the hostname to a tunnel.",

@@ -1,0 +1,52 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"testing"
+
+	"github.com/sluicedb/sluice/control"
+)
+
+// What is not encrypted is not dialled where its hostname does not lead to the
+// connector's own machine any more.
+func TestPlaintextStaysOnAMachine(t *testing.T) {
+	ctx := t.Context()
+	state, err := control.Open(ctx, control.Config{DataDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer state.Close()
+	tunnel, err := state.CreateTunnel(ctx, control.DefaultAccountID, "vpc")
+	if err != nil {
+		t.Fatal(err)
+	}
+	made, err := state.CreateManagedDatabase(ctx, tunnel.ID, "unix:/run/postgresql/.s.PGSQL.5432", &control.Database{
+		AccountID: control.DefaultAccountID, Name: "app", MTLS: control.MTLS{SSLMode: control.SSLDisable},
+		Origin: control.Origin{Scheme: "postgres", User: "app", Database: "app", Insecure: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	errDialled := errors.New("dialled")
+	p := New(Config{Source: state, Dial: func(context.Context, Target) (net.Conn, error) { return nil, errDialled }})
+	dial, err := p.dialer(made.Database)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dial(ctx); !errors.Is(err, errDialled) {
+		t.Errorf("beside the connector: %v", err)
+	}
+	_, err = state.UpdateTunnel(ctx, control.DefaultAccountID, tunnel.ID, func(next *control.Tunnel) error {
+		next.Ingress = nil
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := dial(ctx); !errors.Is(err, errPlaintext) {
+		t.Errorf("without a route: %v", err)
+	}
+}
