@@ -1,0 +1,251 @@
+package cache
+
+import (
+	"hash/maphash"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"github.com/maypok86/otter/v2"
+)
+
+const (
+	// DefaultMaxResult is the largest result that is stored, in bytes
+	// (Hyperdrive's "Limits": 50 MB).
+	DefaultMaxResult = 50 << 20
+	// largeResult is the size in bytes from which results have a budget of their
+	// own, a largeShare-th of the whole: one of 50 MB would otherwise put out
+	// thousands of small ones, as the store's policy does not look at sizes.
+	largeResult = 1 << 20
+	largeShare  = 4
+	// secondSight is the size in bytes from which a result is stored only when its
+	// key is asked for again within its life.
+	secondSight = 64 << 10
+	// overhead is what an entry costs beyond key and result, in bytes: the store's
+	// node, the entry and its stamp, measured by TestEntryOverhead.
+	overhead = 256
+	// maxSeen bounds the keys that secondSight remembers.
+	maxSeen = 8192
+	// jitter is the most by which a result's life is shortened, as a part of it,
+	// so that results that were made together do not end together.
+	jitter = 0.1
+)
+
+// Config bounds a cache. All sizes are in bytes.
+type Config struct {
+	MaxBytes     int64            // of what is stored, keys and overhead included
+	MaxResult    int64            // of one result; 0 means DefaultMaxResult
+	MaxRecording int64            // of all results that are being received; 0: a quarter of MaxBytes
+	Now          func() time.Time // of tests; nil means time.Now
+	NoJitter     bool             // of tests: results live exactly as long as they may
+}
+
+// A Cache is one process's. Its methods may be called concurrently.
+type Cache struct {
+	cfg          Config
+	small, large *otter.Cache[string, *Entry]
+	recording    atomic.Int64 // bytes of flights
+	spaces       atomic.Uint64
+
+	seed maphash.Seed
+	mu   sync.Mutex
+	seen map[uint64]int64 // large keys asked for once, until when they count
+}
+
+// New makes a cache.
+func New(cfg Config) *Cache {
+	if cfg.MaxResult == 0 {
+		cfg.MaxResult = DefaultMaxResult
+	}
+	if cfg.MaxRecording == 0 {
+		cfg.MaxRecording = cfg.MaxBytes / 4
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	large := cfg.MaxBytes / largeShare
+	return &Cache{cfg: cfg, small: store(cfg.MaxBytes - large), large: store(large), seed: maphash.MakeSeed(), seen: make(map[uint64]int64)}
+}
+
+func store(maxBytes int64) *otter.Cache[string, *Entry] {
+	return otter.Must(&otter.Options[string, *Entry]{
+		MaximumWeight:    uint64(maxBytes),
+		Weigher:          func(_ string, e *Entry) uint32 { return uint32(e.weight) },
+		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[string, *Entry]) time.Duration { return e.Value.life }),
+	})
+}
+
+// Stats are the sizes of a cache.
+type Stats struct {
+	Entries   int
+	Bytes     uint64 // of what is stored, keys and overhead included
+	Recording int64  // bytes of results that are being received
+}
+
+// Stats reads the sizes.
+func (c *Cache) Stats() Stats {
+	return Stats{Entries: c.small.EstimatedSize() + c.large.EstimatedSize(), Bytes: c.small.WeightedSize() + c.large.WeightedSize(),
+		Recording: c.recording.Load()}
+}
+
+// Close ends the cache's goroutines.
+func (c *Cache) Close() {
+	c.small.StopAllGoroutines()
+	c.large.StopAllGoroutines()
+}
+
+// A Policy says how long results may be returned.
+type Policy struct {
+	MaxAge time.Duration // as fresh; 0: nothing is stored
+	Stale  time.Duration // for as long after that, while a new one is fetched
+}
+
+// A Space is one database's part of a cache. Nothing is shared between two.
+type Space struct {
+	cache  *Cache
+	policy atomic.Pointer[Policy]
+	scope  atomic.Uint64
+	all    epoch
+	tables sync.Map // uint32 -> *epoch
+
+	mu      sync.Mutex
+	flights map[string]*Flight
+}
+
+// Space makes a new space.
+func (c *Cache) Space(p Policy) *Space {
+	s := &Space{cache: c, flights: make(map[string]*Flight)}
+	s.policy.Store(&p)
+	s.Renew()
+	return s
+}
+
+// SetPolicy changes for how long results live that are stored from now on.
+func (s *Space) SetPolicy(p Policy) { s.policy.Store(&p) }
+
+// Policy is the one in force.
+func (s *Space) Policy() Policy { return *s.policy.Load() }
+
+// Scope is a number that keys of the space are to start with. No other space has
+// or had it.
+func (s *Space) Scope() uint64 { return s.scope.Load() }
+
+// Renew gives the space a new scope, where the same key no longer means the same:
+// another origin, say.
+func (s *Space) Renew() {
+	s.scope.Store(s.cache.spaces.Add(1))
+	s.Bump(Write{All: true})
+}
+
+// An Entry is a stored result. Its body must not be changed.
+type Entry struct {
+	Body   [][]byte
+	Size   int
+	stamp  Stamp
+	space  *Space
+	fresh  int64 // until when, in Unix nanoseconds
+	stale  int64 // until when it may be returned while a new one is fetched
+	life   time.Duration
+	weight int64
+
+	refreshing atomic.Bool
+	again      atomic.Int64 // not to be refreshed before, in Unix nanoseconds
+	failures   atomic.Int32
+}
+
+// A State says what Get found.
+type State uint8
+
+// The states.
+const (
+	Absent State = iota
+	Fresh
+	Stale // to be returned, and to be refreshed by the one that Refresh says so to
+)
+
+// Get looks a key up. It neither keeps the key nor allocates.
+func (s *Space) Get(key []byte) (*Entry, State) {
+	k := unsafe.String(unsafe.SliceData(key), len(key))
+	e, ok := s.cache.small.GetIfPresent(k)
+	if !ok {
+		if e, ok = s.cache.large.GetIfPresent(k); !ok {
+			return nil, Absent
+		}
+	}
+	if e.space != s || !s.current(&e.stamp) {
+		return nil, Absent
+	}
+	switch now := s.cache.cfg.Now().UnixNano(); {
+	case now < e.fresh:
+		return e, Fresh
+	case now < e.stale:
+		return e, Stale
+	}
+	return nil, Absent
+}
+
+// Refresh reports whether the caller is the one to fetch a new result in place of
+// a stale one: there is only one at a time, and after a failure none for a while.
+func (s *Space) Refresh(e *Entry) bool {
+	return s.cache.cfg.Now().UnixNano() >= e.again.Load() && e.refreshing.CompareAndSwap(false, true)
+}
+
+// maxBackoff is the longest time between two attempts to refresh an entry.
+const maxBackoff = 10 * time.Second
+
+// Refreshed ends what Refresh began. Where it failed, the next attempt waits for a
+// second, then twice as long, up to ten.
+func (s *Space) Refreshed(e *Entry, ok bool) {
+	if !ok {
+		wait := min(time.Second<<min(e.failures.Add(1)-1, 4), maxBackoff)
+		e.again.Store(s.cache.cfg.Now().Add(wait).UnixNano())
+	}
+	e.refreshing.Store(false)
+}
+
+// put stores a result whose query was sent at a time.
+func (s *Space) put(key string, body [][]byte, size int64, st Stamp, sent time.Time) bool {
+	p := s.Policy()
+	if p.MaxAge <= 0 {
+		return false
+	}
+	age := p.MaxAge
+	if !s.cache.cfg.NoJitter {
+		age -= time.Duration(rand.Float64() * jitter * float64(age))
+	}
+	now := s.cache.cfg.Now()
+	e := &Entry{Body: body, Size: int(size), stamp: st, space: s, fresh: sent.Add(age).UnixNano(), stale: sent.Add(age + p.Stale).UnixNano(),
+		weight: size + int64(len(key)) + overhead}
+	if e.life = sent.Add(age + p.Stale).Sub(now); e.life <= 0 {
+		return false
+	}
+	if size > secondSight && !s.cache.sighted(key, now, e.life) {
+		return false
+	}
+	to, other := s.cache.small, s.cache.large
+	if size > largeResult {
+		to, other = other, to
+	}
+	if uint64(e.weight) > to.GetMaximum() {
+		return false
+	}
+	to.Set(key, e)
+	other.Invalidate(key)
+	return true
+}
+
+// sighted reports whether a key was asked for before, within the life of what it
+// was for.
+func (c *Cache) sighted(key string, now time.Time, life time.Duration) bool {
+	h := maphash.String(c.seed, key)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	until, ok := c.seen[h]
+	if len(c.seen) >= maxSeen {
+		clear(c.seen)
+	}
+	c.seen[h] = now.Add(life).UnixNano()
+	return ok && now.UnixNano() < until
+}

@@ -1,0 +1,83 @@
+package cache
+
+import "sync/atomic"
+
+// An epoch changes with each write to a table, or to anything of a space.
+type epoch struct {
+	n     atomic.Uint64
+	dirty atomic.Int64 // writes under way
+}
+
+// A Stamp is the state of the tables that a query reads, as of before it was sent.
+type Stamp struct {
+	space uint64
+	of    []dependency
+}
+
+type dependency struct {
+	epoch *epoch
+	n     uint64
+}
+
+// Stamp takes the state of tables. It reports false where a write to one of them is
+// under way: what a query reads then is not to be stored.
+func (s *Space) Stamp(tables []uint32) (Stamp, bool) {
+	st := Stamp{space: s.all.n.Load(), of: make([]dependency, 0, len(tables))}
+	for _, id := range tables {
+		e := s.table(id)
+		st.of = append(st.of, dependency{e, e.n.Load()})
+	}
+	return st, s.current(&st)
+}
+
+// current reports whether nothing was written since st was taken, nor is being.
+func (s *Space) current(st *Stamp) bool {
+	if s.all.n.Load() != st.space || s.all.dirty.Load() != 0 {
+		return false
+	}
+	for i := range st.of {
+		d := &st.of[i]
+		if d.epoch.n.Load() != d.n || d.epoch.dirty.Load() != 0 {
+			return false
+		}
+	}
+	return true
+}
+
+func (s *Space) table(id uint32) *epoch {
+	if e, ok := s.tables.Load(id); ok {
+		return e.(*epoch)
+	}
+	e, _ := s.tables.LoadOrStore(id, new(epoch))
+	return e.(*epoch)
+}
+
+// A Write is a set of tables, or all of a space.
+type Write struct {
+	All    bool
+	Tables []uint32
+}
+
+func (s *Space) each(w Write, do func(*epoch)) {
+	if w.All {
+		do(&s.all)
+	}
+	for _, id := range w.Tables {
+		do(s.table(id))
+	}
+}
+
+// Begin says that a write is about to be sent: until End nothing that was made from
+// its tables is returned, stored or joined.
+func (s *Space) Begin(w Write) { s.each(w, func(e *epoch) { e.dirty.Add(1) }) }
+
+// Bump says that a write may have been committed.
+func (s *Space) Bump(w Write) { s.each(w, func(e *epoch) { e.n.Add(1) }) }
+
+// End says that a write that began is committed or will never be.
+func (s *Space) End(w Write) {
+	s.each(w, func(e *epoch) {
+		e.n.Add(1) // first, so that there is no moment without either
+		e.dirty.Add(-1)
+	})
+}

@@ -1,0 +1,297 @@
+package cache
+
+import (
+	"errors"
+	"sync"
+	"time"
+	"unsafe"
+)
+
+// ErrAlone says that a flight has come to nothing before anything of it was read:
+// the reader is to ask the origin by itself.
+var ErrAlone = errors.New("result is not shared")
+
+// ErrLeft is returned by Write when nobody reads what cannot be stored.
+var ErrLeft = errors.New("nobody waits for the result")
+
+const (
+	// chunk is the size in bytes of a flight's buffers; the first grows up to it.
+	chunk = 64 << 10
+	// window is how many bytes a flight that is not stored may be ahead of its
+	// slowest reader.
+	window = 1 << 20
+)
+
+// A Flight is one query under way, whose result is written by one goroutine and
+// read by any number, each at its own pace.
+type Flight struct {
+	space *Space
+	key   string
+	stamp Stamp
+	sent  time.Time
+
+	mu       sync.Mutex
+	changed  chan struct{} // closed and replaced when there is more to read
+	drained  chan struct{} // likewise when a reader has read
+	body     [][]byte
+	first    int   // chunks that were dropped before body
+	size     int64 // of everything written
+	charged  int64 // of the budget for recordings
+	unstored bool  // it is too large, or not fit to be stored
+	passing  bool  // what is read is dropped
+	ended    bool
+	err      error
+	readers  map[*Reader]struct{}
+	left     func() // called once when the last reader has left
+	stored   bool
+	oversize bool
+}
+
+// A Reader reads a flight from its start.
+type Reader struct {
+	f     *Flight
+	chunk int // number of the next chunk
+	off   int // in it
+	any   bool
+	lead  bool // it is told the flight's error in any case
+}
+
+// Join returns a reader of the flight for a key. Where there is none whose stamp is
+// still current, it makes one of st: then lead is true, and the caller must see to
+// it that the flight is written and ended. left is called at most once, from any
+// goroutine, when all readers have left a flight that has not ended.
+func (s *Space) Join(key []byte, st Stamp, left func()) (r *Reader, lead bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if f, ok := s.flights[unsafe.String(unsafe.SliceData(key), len(key))]; ok && s.current(&f.stamp) {
+		if r := f.reader(); r != nil {
+			return r, false
+		}
+	}
+	f := s.newFlight(string(key), st)
+	f.left = left
+	r = f.reader()
+	r.lead = true
+	return r, true
+}
+
+// Lead makes a flight without a reader, to refresh an entry. It returns nil where
+// one is under way.
+func (s *Space) Lead(key []byte, st Stamp) *Flight {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.flights[unsafe.String(unsafe.SliceData(key), len(key))]; ok {
+		return nil
+	}
+	return s.newFlight(string(key), st)
+}
+
+func (s *Space) newFlight(key string, st Stamp) *Flight {
+	f := &Flight{space: s, key: key, stamp: st, sent: s.cache.cfg.Now(), changed: make(chan struct{}), drained: make(chan struct{}),
+		readers: make(map[*Reader]struct{})}
+	s.flights[key] = f
+	return f
+}
+
+// forget takes f out of the table, so that nobody joins it any more.
+func (f *Flight) forget() {
+	f.space.mu.Lock()
+	defer f.space.mu.Unlock()
+	if f.space.flights[f.key] == f {
+		delete(f.space.flights, f.key)
+	}
+}
+
+func (f *Flight) reader() *Reader {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.ended && f.err != nil || f.passing {
+		return nil
+	}
+	r := &Reader{f: f}
+	f.readers[r] = struct{}{}
+	return r
+}
+
+// Flight is what r reads.
+func (r *Reader) Flight() *Flight { return r.f }
+
+// Write adds to the result. It copies p. Where the result is too large to be stored
+// it blocks while the slowest reader is far behind.
+func (f *Flight) Write(p []byte) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.size += int64(len(p))
+	if !f.passing {
+		f.charge(int64(len(p)))
+	}
+	for f.passing && f.behind() > window && len(f.readers) > 0 {
+		wait := f.drained
+		f.mu.Unlock()
+		<-wait
+		f.mu.Lock()
+	}
+	if f.passing && len(f.readers) == 0 {
+		return ErrLeft
+	}
+	f.append(p)
+	close(f.changed)
+	f.changed = make(chan struct{})
+	return nil
+}
+
+// charge counts n bytes against the budgets; where one is exceeded what is read is
+// dropped from now on, and the result not stored.
+func (f *Flight) charge(n int64) {
+	c := f.space.cache
+	if f.charged += n; c.recording.Add(n) <= c.cfg.MaxRecording && f.size <= c.cfg.MaxResult {
+		return
+	}
+	f.oversize = f.size > c.cfg.MaxResult
+	f.unstored, f.passing = true, true
+	c.recording.Add(-f.charged)
+	f.charged = 0
+	f.mu.Unlock()
+	f.forget()
+	f.mu.Lock()
+}
+
+func (f *Flight) append(p []byte) {
+	for len(p) > 0 {
+		last := len(f.body) - 1
+		if last < 0 || len(f.body[last]) == cap(f.body[last]) {
+			// The first chunk is as large as what comes at once, which for most is all.
+			f.body = append(f.body, make([]byte, 0, max(min(len(p), chunk), min(int(f.size), chunk))))
+			last++
+		}
+		b := f.body[last]
+		n := min(len(p), cap(b)-len(b))
+		f.body[last] = append(b, p[:n]...)
+		p = p[n:]
+	}
+}
+
+// behind is how many bytes the slowest reader has still to read. Chunks that all
+// have read are dropped.
+func (f *Flight) behind() int {
+	slowest := f.first + len(f.body)
+	off := 0
+	for r := range f.readers {
+		if r.chunk < slowest {
+			slowest, off = r.chunk, r.off
+		}
+	}
+	for f.first < slowest && len(f.body) > 1 {
+		f.body[0] = nil
+		f.body = f.body[1:]
+		f.first++
+	}
+	n := -off
+	for _, b := range f.body[min(max(slowest-f.first, 0), len(f.body)):] {
+		n += len(b)
+	}
+	return n
+}
+
+// Unstored says that the result is not fit to be stored. Its readers get it all the
+// same.
+func (f *Flight) Unstored() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.unstored = true
+}
+
+// End ends the flight. With an error the reader that Join made with the flight and
+// those who have read something are told so, the others ErrAlone. Without one the result is stored, if nothing was
+// written to its tables since the flight began.
+func (f *Flight) End(err error) {
+	f.mu.Lock()
+	if !f.unstored && err == nil && f.space.current(&f.stamp) {
+		f.stored = f.space.put(f.key, compact(f.body, f.size), f.size, f.stamp, f.sent)
+	}
+	f.space.cache.recording.Add(-f.charged)
+	f.charged = 0
+	f.ended, f.err = true, err
+	close(f.changed)
+	f.mu.Unlock()
+	f.forget()
+}
+
+// compact brings a small body into one piece of its own size.
+func compact(body [][]byte, size int64) [][]byte {
+	if size > largeResult || len(body) == 1 && cap(body[0])-len(body[0]) < chunk/256 {
+		return body
+	}
+	b := make([]byte, 0, size)
+	for _, part := range body {
+		b = append(b, part...)
+	}
+	return [][]byte{b}
+}
+
+// Stored reports whether an ended flight's result was stored, and whether it was
+// too large to be.
+func (f *Flight) Stored() (stored, oversized bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.stored, f.oversize
+}
+
+// Next returns what comes next, nil at the end. It waits for it until stop is closed
+// (then it returns nil, nil, true).
+func (r *Reader) Next(stop <-chan struct{}) (b []byte, err error, stopped bool) {
+	f := r.f
+	f.mu.Lock()
+	for {
+		if i := r.chunk - f.first; i < len(f.body) {
+			if b := f.body[i][r.off:]; len(b) > 0 {
+				r.any = true
+				if r.off += len(b); r.off == cap(f.body[i]) {
+					r.chunk, r.off = r.chunk+1, 0
+				}
+				close(f.drained)
+				f.drained = make(chan struct{})
+				f.mu.Unlock()
+				return b, nil, false
+			}
+			if i+1 < len(f.body) { // the chunk was not filled up
+				r.chunk, r.off = r.chunk+1, 0
+				continue
+			}
+		}
+		if f.ended {
+			err := f.err
+			f.mu.Unlock()
+			if err != nil && !r.any && !r.lead {
+				err = ErrAlone
+			}
+			return nil, err, false
+		}
+		wait := f.changed
+		f.mu.Unlock()
+		select {
+		case <-wait:
+		case <-stop:
+			return nil, nil, true
+		}
+		f.mu.Lock()
+	}
+}
+
+// Leave ends reading. It must be called once, also after the end.
+func (r *Reader) Leave() {
+	f := r.f
+	f.mu.Lock()
+	delete(f.readers, r)
+	last := len(f.readers) == 0 && !f.ended
+	left := f.left
+	if last {
+		f.left = nil
+	}
+	close(f.drained)
+	f.drained = make(chan struct{})
+	f.mu.Unlock()
+	if last && left != nil {
+		left()
+	}
+}
