@@ -49,6 +49,11 @@ func (l *liveStream) Reset(code stream.Code) error {
 	return l.Conn.Reset(code)
 }
 
+// Leaving reports whether the connector, or this relay, is shutting down: see stream.Leaving.
+func (l *liveStream) Leaving() bool {
+	return l.relay.draining.Load() || l.backend.leaving.Load() || stream.Leaving(l.Conn)
+}
+
 // end gives the stream's place back.
 func (l *liveStream) end() {
 	l.release.Do(func() {

@@ -74,6 +74,16 @@ type Conn interface {
 	WaitRead() error
 }
 
+// Leaving reports whether c, or the stream that a TLS connection runs over, is one whose way is about to end: a peer on it has asked
+// to use another. What runs on it may go on for a while; what only waits should be made anew. Such a stream has a method Leaving.
+func Leaving(c net.Conn) bool {
+	if t, ok := c.(interface{ NetConn() net.Conn }); ok {
+		c = t.NetConn()
+	}
+	l, ok := c.(interface{ Leaving() bool })
+	return ok && l.Leaving()
+}
+
 // A ResetError is what a call returns on a direction that was aborted.
 type ResetError struct {
 	Code   Code

@@ -37,6 +37,16 @@ func (s *Stream) end() {
 // Session returns the session that carries the stream.
 func (s *Stream) Session() *Session { return s.session }
 
+// Leaving reports whether the session's peer has asked this side to move: see stream.Leaving.
+func (s *Stream) Leaving() bool {
+	select {
+	case <-s.session.GoneAway():
+		return true
+	default:
+		return false
+	}
+}
+
 // Read implements stream.Conn.
 func (s *Stream) Read(p []byte) (int, error) { return s.conn.Read(p) }
 

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -295,6 +296,32 @@ func TestMaxCountsDials(t *testing.T) {
 		wg.Wait()
 		if o.mostOpen != 2 {
 			t.Errorf("%d connections and dials, want 2", o.mostOpen)
+		}
+	})
+}
+
+// TestTunnel12PoolMakesLeavingConnectionsAnew: idle ones at once, lent ones when they come back.
+func TestTunnel12PoolMakesLeavingConnectionsAnew(t *testing.T) {
+	o := &origin{}
+	run(t, o, Config[*fake]{Max: 3, MinIdle: 2}, func(t *testing.T, p *Pool[*fake]) {
+		lent := get(t, p)
+		time.Sleep(time.Second)
+		o.mu.Lock()
+		before := slices.Clone(o.conns)
+		o.mu.Unlock()
+		for _, c := range before {
+			c.leaving.Store(true)
+		}
+		time.Sleep(time.Second)
+		for _, c := range before {
+			if c.closed.Load() == (c == lent) {
+				t.Errorf("connection %d, lent: %v, is closed: %v", c.id, c == lent, c.closed.Load())
+			}
+		}
+		p.Put(lent)
+		time.Sleep(time.Second)
+		if s := p.Stats(); !lent.closed.Load() || s.Live != 2 || s.Retired[Leaving] != uint64(len(before)) {
+			t.Errorf("the lent one is closed: %v, %d live, %d left, want 2 and %d", lent.closed.Load(), s.Live, s.Retired[Leaving], len(before))
 		}
 	})
 }

@@ -228,8 +228,16 @@ func (p *Pool[C]) stale(e *entry[C], now time.Time) Reason {
 		return Aged
 	case len(p.live)-p.old > p.cfg.Max:
 		return Surplus
+	case leaving(e.c):
+		return Leaving
 	}
 	return fresh
+}
+
+// leaving reports whether the way that c takes is about to end, where c knows.
+func leaving(c any) bool {
+	l, ok := c.(interface{ Leaving() bool })
+	return ok && l.Leaving()
 }
 
 // retire forgets e and closes it beside the lock, which is held. Run, which has

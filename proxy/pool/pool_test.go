@@ -12,13 +12,16 @@ import (
 
 // A fake is a connection of tests.
 type fake struct {
-	id     int
-	bad    atomic.Bool
-	closed atomic.Bool
-	rests  atomic.Int64
+	id      int
+	bad     atomic.Bool
+	leaving atomic.Bool
+	closed  atomic.Bool
+	rests   atomic.Int64
 }
 
 func (f *fake) Rest() { f.rests.Add(1) }
+
+func (f *fake) Leaving() bool { return f.leaving.Load() }
 
 func (f *fake) Quiet() bool { return !f.bad.Load() && !f.closed.Load() }
 

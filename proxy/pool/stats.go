@@ -15,6 +15,7 @@ const (
 	Aged                    // it reached its lifetime
 	Renewed                 // it was opened before a Renew
 	Surplus                 // it was more than the maximum, which was lowered
+	Leaving                 // the way to the origin is about to end: another is made elsewhere
 	Lost                    // the origin had ended it, or said something that nobody had asked
 	Discarded               // its client left it in a state that it cannot be lent in
 	Ended                   // the pool has ended
@@ -24,7 +25,7 @@ const (
 // fresh is the Reason of a connection that may be lent again.
 const fresh Reason = -1
 
-var reasons = [Reasons]string{"idle", "age", "renewed", "surplus", "lost", "discarded", "ended"}
+var reasons = [Reasons]string{"idle", "age", "renewed", "surplus", "leaving", "lost", "discarded", "ended"}
 
 // String is the reason in one word, for labels of metrics.
 func (r Reason) String() string { return reasons[r] }

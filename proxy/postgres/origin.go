@@ -15,6 +15,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/protocol/stream"
 )
 
 // applicationName is what origin connections call themselves in pg_stat_activity.
@@ -151,6 +152,10 @@ func (o *origin) Rest() { o.Conn.Rest() }
 
 // Quiet implements pool.Conn.
 func (o *origin) Quiet() bool { return o.Conn.Quiet() }
+
+// Leaving reports whether the way to the origin is about to end: a relay or a
+// connector on it is shutting down. The pool asks it.
+func (o *origin) Leaving() bool { return stream.Leaving(o.Conn.Conn) }
 
 // Close implements pool.Conn: it says goodbye and closes.
 func (o *origin) Close() error {
