@@ -20,6 +20,7 @@ type Presence struct {
 type Relay struct {
 	ID        string    `json:"id"`
 	Addresses []string  `json:"addresses,omitempty"` // host:port that peers reach it by, where it was told
+	Peer      string    `json:"peer,omitempty"`      // host:port that other relays reach it by, and it alone
 	Version   string    `json:"version,omitempty"`
 	Since     time.Time `json:"since"`
 	Draining  bool      `json:"draining,omitempty"` // takes nothing new

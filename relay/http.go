@@ -2,6 +2,7 @@ package relay
 
 import (
 	"context"
+	"crypto/tls"
 	"log/slog"
 	"net"
 	"net/http"
@@ -25,7 +26,8 @@ const (
 func (r *Relay) serveTCP(ctx context.Context, server *tunnel.Server, ln net.Listener) error {
 	var requests tasks // a handler may begin while Close and Wait are under way
 	conf := r.cfg.TLS.Clone()
-	conf.NextProtos = []string{"http/1.1"} // an upgrade is HTTP/1.1
+	conf.NextProtos = []string{"http/1.1"}                        // an upgrade is HTTP/1.1
+	conf.ClientAuth = max(conf.ClientAuth, tls.RequestClientCert) // relays have one
 	h := &http.Server{
 		Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 			requests.begin()

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluicedb/sluice/access"
 	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
 )
 
 const (
@@ -22,7 +23,7 @@ const (
 type liveStream struct {
 	stream.Conn
 	relay   *Relay
-	backend *backend
+	backend *backend // nil for a stream to another relay
 	ask     ask
 
 	release sync.Once
@@ -51,13 +52,15 @@ func (l *liveStream) Reset(code stream.Code) error {
 
 // Leaving reports whether the connector, or this relay, is shutting down: see stream.Leaving.
 func (l *liveStream) Leaving() bool {
-	return l.relay.draining.Load() || l.backend.leaving.Load() || stream.Leaving(l.Conn)
+	return l.relay.draining.Load() || l.backend != nil && l.backend.leaving.Load() || stream.Leaving(l.Conn)
 }
 
 // end gives the stream's place back.
 func (l *liveStream) end() {
 	l.release.Do(func() {
-		l.backend.load.end()
+		if l.backend != nil {
+			l.backend.load.end()
+		}
 		l.relay.live.remove(l)
 	})
 }
@@ -179,6 +182,9 @@ func (r *Relay) sweep(now time.Time) {
 	}
 	for _, s := range r.clients.sessions() {
 		hello := s.Hello()
+		if hello.GetRole() == tunnelpb.Role_RELAY {
+			continue // its certificate was good; its opens are decided on one by one
+		}
 		if identify(snap, hello.GetClientId(), hello.GetClientSecret(), s.RemoteAddr(), now).Outcome == access.Unauthenticated {
 			r.tasks.Go(func() { s.Close(stream.CodeRevoked, "the service token is not valid any more") })
 		}

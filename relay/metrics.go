@@ -10,6 +10,7 @@ type metrics struct {
 	opens       *prometheus.CounterVec // result
 	openSeconds prometheus.Histogram
 	retries     prometheus.Counter
+	forwards    prometheus.Counter
 	cuts        *prometheus.CounterVec // code
 	unrecorded  prometheus.Counter
 	bytes       *prometheus.CounterVec // direction
@@ -40,6 +41,9 @@ func newMetrics(r *Relay) metrics {
 		retries: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sluice_relay_open_retries_total", Help: "Opens that were tried on another session, after a failure or silence.",
 		}),
+		forwards: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "sluice_relay_forwards_total", Help: "Opens that another relay was asked for, which holds a session of the tunnel.",
+		}),
 		unrecorded: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "sluice_relay_audit_suppressed_total", Help: "Failed authentications beyond what the audit log takes of them.",
 		}),
@@ -64,6 +68,6 @@ func newMetrics(r *Relay) metrics {
 func (r *Relay) Collectors() []prometheus.Collector {
 	m := r.metrics
 	return []prometheus.Collector{
-		m.hellos, m.sessions, m.decisions, m.opens, m.openSeconds, m.retries, m.cuts, m.unrecorded, m.bytes, m.streams, m.generic, m.draining,
+		m.hellos, m.sessions, m.decisions, m.opens, m.openSeconds, m.retries, m.forwards, m.cuts, m.unrecorded, m.bytes, m.streams, m.generic, m.draining,
 	}
 }

@@ -34,6 +34,8 @@ type OpenRequest struct {
 	// EarlyData travels with the open, at most 4096 bytes. It may reach an origin connection that is abandoned when the open is
 	// tried again, so it must be harmless there: a driver's start-up packet is.
 	EarlyData []byte
+
+	forwarded bool // by another relay: it is not forwarded again
 }
 
 // Open opens a stream to a hostname for a proxy in the same process, within ctx and at most 15 seconds. It returns a
@@ -66,7 +68,9 @@ func (r *Relay) admit(ctx context.Context, req *OpenRequest, now time.Time) (*li
 		hostname: canonical(req.Hostname), clientID: req.ClientID, clientSecret: req.ClientSecret, remote: req.Remote.Unmap(),
 	}
 	d, tunnelID, refusal := decide(snap, &a, now)
-	r.audit(snap, &a, d, "access.decide")
+	if !req.forwarded || refusal != nil {
+		r.audit(snap, &a, d, "access.decide")
+	}
 	if refusal != nil {
 		return nil, refusal
 	}
@@ -76,8 +80,10 @@ func (r *Relay) admit(ctx context.Context, req *OpenRequest, now time.Time) (*li
 		r.log.Error("assertion not signed", "hostname", a.hostname, "err", err)
 		return nil, &tunnel.Refusal{Code: tunnelpb.Code_INTERNAL, Message: "the relay cannot sign its decision now"}
 	}
-	b, conn, err := r.connect(ctx, tunnelID, &tunnelpb.Open{
-		Hostname: a.hostname, Assertion: assertion, EarlyData: req.EarlyData, Remote: driver(req),
+	b, conn, err := r.connect(ctx, &route{
+		tunnel: tunnelID,
+		open:   &tunnelpb.Open{Hostname: a.hostname, Assertion: assertion, EarlyData: req.EarlyData, Remote: driver(req)},
+		away:   r.away(tunnelID, req, &a),
 	})
 	if err != nil {
 		return nil, err
@@ -102,18 +108,25 @@ func driver(req *OpenRequest) string {
 // attempt is one session's answer to an open.
 type attempt struct {
 	backend *backend
-	conn    *tunnel.Stream
+	conn    stream.Conn
 	err     error
+}
+
+// route is where an open may go.
+type route struct {
+	tunnel string // ID
+	open   *tunnelpb.Open
+	away   []func(context.Context) (stream.Conn, error) // through other relays, the best first
 }
 
 // connect opens a stream on one of the tunnel's sessions. When a session fails before the stream was open another is asked, and
 // when one is silent another is asked beside it; the first stream wins. What an origin said to one connector is believed when no
 // other connector is there to ask: the other may stand elsewhere.
-func (r *Relay) connect(ctx context.Context, tunnelID string, msg *tunnelpb.Open) (*backend, *tunnel.Stream, error) {
+func (r *Relay) connect(ctx context.Context, to *route) (*backend, stream.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	answers := make(chan attempt, maxAttempts)
+	answers := make(chan attempt, maxAttempts+len(to.away))
 	var tried []*backend
-	pending := 0
+	asked, pending := 0, 0
 	defer func() {
 		cancel()
 		if pending > 0 {
@@ -121,17 +134,23 @@ func (r *Relay) connect(ctx context.Context, tunnelID string, msg *tunnelpb.Open
 		}
 	}()
 	next := func(elsewhere bool) bool {
-		b := r.another(tunnelID, tried, elsewhere)
-		if b == nil {
-			return false
+		b := r.another(to.tunnel, tried, elsewhere)
+		if b == nil && (elsewhere || len(to.away) == 0) {
+			return false // another relay may have the same connector
 		}
-		if len(tried) > 0 {
+		if asked > 0 {
 			r.metrics.retries.Inc()
 		}
-		tried = append(tried, b)
+		asked++
 		pending++
+		if b == nil {
+			go tryAway(ctx, to.away[0], answers)
+			to.away = to.away[1:]
+			return true
+		}
+		tried = append(tried, b)
 		b.load.begin()
-		go try(ctx, b, msg, answers)
+		go try(ctx, b, to.open, answers)
 		return true
 	}
 	next(false)
@@ -155,7 +174,7 @@ func (r *Relay) connect(ctx context.Context, tunnelID string, msg *tunnelpb.Open
 			if !next(verdict) && verdict {
 				return nil, nil, a.err
 			}
-			r.log.Debug("open is tried on another session", "tunnel", tunnelID, "session", a.backend.session.RemoteAddr().String(), "err", a.err)
+			r.log.Debug("an attempt to open has failed", "tunnel", to.tunnel, "err", a.err)
 		case <-silence.C:
 			next(false)
 		case <-ctx.Done():
@@ -195,6 +214,12 @@ func (r *Relay) another(tunnelID string, tried []*backend, elsewhere bool) *back
 	return pick(left, time.Now())
 }
 
+// tryAway asks another relay.
+func tryAway(ctx context.Context, open func(context.Context) (stream.Conn, error), answers chan<- attempt) {
+	conn, err := open(ctx)
+	answers <- attempt{conn: conn, err: err}
+}
+
 // try asks one session, and gives its place back unless the stream is open.
 func try(ctx context.Context, b *backend, msg *tunnelpb.Open, answers chan<- attempt) {
 	start := time.Now()
@@ -212,7 +237,11 @@ func try(ctx context.Context, b *backend, msg *tunnelpb.Open, answers chan<- att
 	if err != nil {
 		b.load.end()
 	}
-	answers <- attempt{backend: b, conn: conn, err: err}
+	a := attempt{backend: b, err: err}
+	if err == nil {
+		a.conn = conn
+	}
+	answers <- a
 }
 
 // discard frees what attempts that lost have brought. Their context has ended, so this is short.
@@ -220,7 +249,9 @@ func discard(answers <-chan attempt, pending int) {
 	for range pending {
 		if a := <-answers; a.err == nil {
 			a.conn.Reset(stream.CodeCancelled)
-			a.backend.load.end()
+			if a.backend != nil {
+				a.backend.load.end()
+			}
 		}
 	}
 }

@@ -64,7 +64,7 @@ func (r *Relay) presence() (control.Relay, map[string][]control.Connection) {
 		}
 	}
 	return control.Relay{
-		ID: r.cfg.ID, Addresses: r.cfg.Announce, Version: r.cfg.Version, Since: r.since, Draining: r.draining.Load(),
+		ID: r.cfg.ID, Addresses: r.cfg.Announce, Peer: r.cfg.Peering.Address, Version: r.cfg.Version, Since: r.since, Draining: r.draining.Load(),
 		Sessions: r.registry.len() + r.clients.len(), Streams: r.live.len(),
 	}, here
 }

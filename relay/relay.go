@@ -33,7 +33,8 @@ const (
 type Config struct {
 	ID                string        // names this process to its peers and in logs
 	TLS               *tls.Config   // the relay's certificate
-	Announce          []string      // host:port of the relays that peers may use, told in every Welcome
+	Announce          []string      // host:port that connectors and clients reach this relay by; every relay's are told in each Welcome
+	Peering           Peering       // with the other relays of the installation; none unless set
 	Grace             time.Duration // how long streams may go on when Serve is asked to stop; 30 s unless set
 	MaxSessions       int           // of connectors and clients; 10,000 unless set
 	MaxTunnelSessions int           // of one tunnel's connectors; 100 unless set
@@ -53,6 +54,7 @@ type Relay struct {
 	metrics metrics
 
 	registry registry
+	peers    peers
 	clients  clients
 	live     live
 
@@ -104,6 +106,7 @@ func (r *Relay) Serve(ctx context.Context, udp net.PacketConn, tcp net.Listener)
 	group.Go(func() error { return r.serveUDP(failed, server, udp) })
 	group.Go(func() error { return r.serveTCP(failed, server, tcp) })
 	group.Go(func() error { return r.watch(failed) })
+	group.Go(func() error { return r.peers.run(failed, r) })
 	group.Go(func() error { return r.present(failed) })
 	r.log.Info("relay listens", "udp", udp.LocalAddr().String(), "tcp", tcp.Addr().String())
 	select {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -36,6 +37,36 @@ type memory struct {
 	present     control.Relay // what the relay said last
 	connections map[string][]control.Connection
 	disconnect  func(tunnelID, connector string)
+	others      everywhere
+}
+
+// everywhere is what all relays of a memory said last.
+type everywhere struct {
+	relays      map[string]control.Relay
+	connections map[string]map[string][]control.Connection // by relay and tunnel
+}
+
+func (e everywhere) Relays() []control.Relay { return slices.Collect(maps.Values(e.relays)) }
+
+func (e everywhere) Relay(id string) (control.Relay, bool) {
+	r, ok := e.relays[id]
+	return r, ok
+}
+
+func (e everywhere) Connections(tunnelID string) (all []control.Connection) {
+	for id, tunnels := range e.connections {
+		for _, c := range tunnels[tunnelID] {
+			c.Relay = id
+			all = append(all, c)
+		}
+	}
+	return all
+}
+
+func (m *memory) Presence() presence {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return everywhere{maps.Clone(m.others.relays), maps.Clone(m.others.connections)}
 }
 
 // view is one moment of a memory.
@@ -48,6 +79,7 @@ type view struct {
 func newMemory() *memory {
 	return &memory{
 		tokens: map[string]*access.ServiceToken{}, apps: map[string]*access.Application{}, tunnels: map[string]*control.Tunnel{},
+		others:  everywhere{map[string]control.Relay{}, map[string]map[string][]control.Connection{}},
 		changed: make(chan struct{}), signer: access.NewSigner("sluice", "k1", ed25519.NewKeyFromSeed(make([]byte, 32))),
 	}
 }
@@ -76,6 +108,7 @@ func (m *memory) Present(self control.Relay, connections map[string][]control.Co
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.present, m.connections = self, connections
+	m.others.relays[self.ID], m.others.connections[self.ID] = self, connections
 }
 
 func (m *memory) OnDisconnect(end func(tunnelID, connector string)) (func(), error) {
@@ -181,12 +214,15 @@ func newRig(t *testing.T, change func(*Config), shared ...func(*rig)) *rig {
 	if change != nil {
 		change(&cfg)
 	}
-	g.Relay = newRelay(g.state, cfg)
 	udp, tcp := tunneltest.Listen(t)
+	if cfg.Peering.TLS != nil {
+		cfg.Peering.Address = tcp.Addr().String()
+	}
 	if g.gate != nil {
 		g.gate.PacketConn = udp
 		udp = g.gate
 	}
+	g.Relay = newRelay(g.state, cfg)
 	g.addr = tcp.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
@@ -208,7 +244,10 @@ func newRig(t *testing.T, change func(*Config), shared ...func(*rig)) *rig {
 
 // fill makes a state of its own.
 func (g *rig) fill() {
-	g.state, g.cert = newMemory(), tunneltest.NewCertificate(g.t)
+	g.state = newMemory()
+	if g.cert.TLS == nil {
+		g.cert = tunneltest.NewCertificate(g.t)
+	}
 	g.token, g.secret = g.addToken(nil)
 	g.state.apps[host] = application(host, account, access.Rule{Selector: access.SelectServiceToken, Value: g.token.ID})
 	g.state.tunnels[tunnelID] = &control.Tunnel{

@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"sync"
 	"time"
 
@@ -45,7 +46,7 @@ func (r *Relay) authenticate(_ context.Context, peer tunnel.Peer, hello *tunnelp
 		r.log.Debug("peer refused", "remote", peer.Remote.String(), "role", role(hello), "err", refusal)
 		return nil, refusal
 	}
-	return &tunnelpb.Welcome{RelayId: r.cfg.ID, Relays: r.cfg.Announce, ServerTimeUnixMs: time.Now().UnixMilli()}, nil
+	return &tunnelpb.Welcome{RelayId: r.cfg.ID, Relays: r.announced(), ServerTimeUnixMs: time.Now().UnixMilli()}, nil
 }
 
 func (r *Relay) greet(peer tunnel.Peer, hello *tunnelpb.Hello) *tunnel.Refusal {
@@ -78,6 +79,8 @@ func (r *Relay) greet(peer tunnel.Peer, hello *tunnelpb.Hello) *tunnel.Refusal {
 		}
 		r.state.Seen(d.TokenID, now)
 		return nil
+	case tunnelpb.Role_RELAY:
+		return r.greetRelay(peer, hello)
 	}
 	return &tunnel.Refusal{Code: tunnelpb.Code_DENIED, Message: "the relay does not know this role"}
 }
@@ -123,6 +126,8 @@ func role(hello *tunnelpb.Hello) string {
 		return "connector"
 	case tunnelpb.Role_CLIENT:
 		return "client"
+	case tunnelpb.Role_RELAY:
+		return "relay"
 	}
 	return "other"
 }
@@ -252,7 +257,16 @@ func (r *Relay) join(ctx context.Context, s *tunnel.Session, in *tunnel.Incoming
 		Hostname: in.Request.GetHostname(), ClientID: in.Request.GetClientId(), ClientSecret: in.Request.GetClientSecret(),
 		Remote: s.RemoteAddr().Addr(), Driver: printable(in.Request.GetRemote()), EarlyData: in.Request.GetEarlyData(),
 	}
-	if req.ClientID == "" && req.ClientSecret == "" {
+	if s.Hello().GetRole() == tunnelpb.Role_RELAY {
+		// The other relay has decided and audited. It is decided here again, since this relay cuts what is not admitted any more;
+		// who asks is what the other has seen.
+		req.forwarded = true
+		source, err := netip.ParseAddr(in.Request.GetSource())
+		if err != nil {
+			source = netip.Addr{}
+		}
+		req.Remote = source
+	} else if req.ClientID == "" && req.ClientSecret == "" {
 		req.ClientID, req.ClientSecret = s.Hello().GetClientId(), s.Hello().GetClientSecret()
 	}
 	l, err := r.open(in.Context(), &req)

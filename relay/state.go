@@ -22,14 +22,24 @@ type state interface {
 	Audit(control.AuditRecord)
 	Seen(tokenID string, at time.Time)
 	Sign(a access.Assertion, now time.Time) (string, error)
+	Presence() presence
 	Present(self control.Relay, connections map[string][]control.Connection)
 	OnDisconnect(end func(tunnelID, connector string)) (stop func(), err error)
+}
+
+// presence is what a relay reads of who is connected elsewhere. *control.Presence is one.
+type presence interface {
+	Relays() []control.Relay
+	Relay(id string) (control.Relay, bool)
+	Connections(tunnelID string) []control.Connection
 }
 
 // controlled is the state that a *control.Control keeps.
 type controlled struct{ *control.Control }
 
 func (c controlled) Now() snapshot { return c.Snapshot() }
+
+func (c controlled) Presence() presence { return c.Control.Presence() }
 
 func (c controlled) Sign(a access.Assertion, now time.Time) (string, error) {
 	return c.Signer().Sign(a, now)

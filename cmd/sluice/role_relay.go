@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -52,7 +53,11 @@ func (n *node) runRelay(ctx context.Context) error {
 		return err
 	}
 	n.printFirstToken()
-	if _, err := n.addRelay(tcp, udp, nil); err != nil {
+	announce := n.flags.relayAdvertise
+	if len(announce) == 0 && len(n.flags.publicHosts) > 0 {
+		announce = n.relayAddresses(portOf(tcp.Addr()))
+	}
+	if _, err := n.addRelay(tcp, udp, announce); err != nil {
 		return err
 	}
 	n.addMetrics(metrics)
@@ -100,10 +105,15 @@ func (n *node) addRelay(tcp net.Listener, udp net.PacketConn, announce []string)
 	if err != nil {
 		return nil, err
 	}
+	peering, err := n.peering(tcp.Addr())
+	if err != nil {
+		return nil, err
+	}
 	r := relay.New(n.control, relay.Config{
 		ID:                id,
 		TLS:               n.control.ServerTLS(),
 		Announce:          announce,
+		Peering:           peering,
 		Version:           buildVersion().Version,
 		StatelessResetKey: &resetKey,
 		Logger:            n.logger.With("role", "relay"),
@@ -121,6 +131,43 @@ func (n *node) addRelay(tcp net.Listener, udp net.PacketConn, announce []string)
 	}
 	n.roles = append(n.roles, role{name: "relay", run: func(ctx context.Context) error { return r.Serve(ctx, udp, tcp) }})
 	return r, nil
+}
+
+// peering is how the relays of a NATS cluster forward to each other. Behind an embedded store there is one relay.
+func (n *node) peering(listen net.Addr) (relay.Peering, error) {
+	if n.flags.store == "" {
+		return relay.Peering{}, nil
+	}
+	address := n.flags.relayPeer
+	if address == "" {
+		host, port, err := net.SplitHostPort(listen.String())
+		if err != nil {
+			return relay.Peering{}, err
+		}
+		if ip, err := netip.ParseAddr(host); err != nil || ip.IsUnspecified() {
+			if host, err = ownAddress(); err != nil {
+				return relay.Peering{}, err
+			}
+		}
+		address = net.JoinHostPort(host, port)
+	} else if _, _, err := net.SplitHostPort(address); err != nil {
+		return relay.Peering{}, usagef("--relay-peer-address %q: want host:port", address)
+	}
+	return relay.Peering{Address: address, TLS: n.control.RelayTLS(), Verify: n.control.VerifyRelay}, nil
+}
+
+// ownAddress is the first address of this machine that others can reach; the loopback interface's when there is none.
+func ownAddress() (string, error) {
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		return "", fmt.Errorf("find this machine's address (or give --relay-peer-address): %w", err)
+	}
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().IsGlobalUnicast() {
+			return p.Addr().String(), nil
+		}
+	}
+	return netip.IPv6Loopback().String(), nil
 }
 
 // processID names this process to its peers and in logs: the host's name, and random digits since a host may run several.

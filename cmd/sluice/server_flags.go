@@ -18,6 +18,7 @@ type serverFlags struct {
 	apiListen, relayListen, proxyListen, metricsListen string
 
 	relayAdvertise []string
+	relayPeer      string
 	proxyAdvertise string
 
 	proxyPlaintext bool
@@ -49,13 +50,16 @@ func newServerFlags(cmd *cobra.Command, which flagSet, dataDir string) *serverFl
 		flags.StringVar(&s.keysetFile, "keyset-file", "", "keyset that seals secrets, a copy of the same on every node of a store; keyset.json in the data directory when absent")
 		flags.StringSliceVar(&s.publicHosts, "public-host", nil, "name or address that clients reach this machine by, for its certificate, tokens and connection strings (repeatable)")
 	}
+	if which&(apiFlags|relayFlags) != 0 {
+		flags.StringSliceVar(&s.relayAdvertise, "relay-advertise", nil, "host:port of a relay, for tunnel tokens and for peers of this relay; the first public host when absent (repeatable)")
+	}
 	if which&apiFlags != 0 {
 		flags.StringVar(&s.apiListen, "api-listen", ":8443", "TCP address of the control API, HTTPS")
-		flags.StringSliceVar(&s.relayAdvertise, "relay-advertise", nil, "host:port of a relay, for tunnel tokens; the first public host when absent (repeatable)")
 		flags.StringVar(&s.proxyAdvertise, "proxy-advertise", "", "host:port of the PostgreSQL proxy, for connection strings; the first public host when absent")
 	}
 	if which&relayFlags != 0 {
 		flags.StringVar(&s.relayListen, "relay-listen", ":7844", "UDP and TCP address of the relay, QUIC and WebSocket")
+		flags.StringVar(&s.relayPeer, "relay-peer-address", "", "host:port at which the other relays of the NATS cluster reach this one; its own address when absent")
 	}
 	if which&proxyFlags != 0 {
 		flags.StringVar(&s.proxyListen, "proxy-listen", ":6432", "TCP address of the PostgreSQL proxy")

@@ -35,6 +35,7 @@ func shallow(o *tunnelpb.Open) *tunnelpb.Open {
 	c := &tunnelpb.Open{
 		Hostname: o.GetHostname(), ClientId: o.GetClientId(), ClientSecret: o.GetClientSecret(),
 		Assertion: o.GetAssertion(), DeadlineMs: o.GetDeadlineMs(), EarlyData: o.GetEarlyData(), Remote: o.GetRemote(),
+		Source: o.GetSource(),
 	}
 	c.ProtoReflect().SetUnknown(o.ProtoReflect().GetUnknown())
 	return c

@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"log/slog"
 	"net"
@@ -25,8 +26,9 @@ const defaultHandshakes = 256
 
 // A Peer is where a Hello came from.
 type Peer struct {
-	Carrier Carrier
-	Remote  netip.AddrPort
+	Carrier      Carrier
+	Remote       netip.AddrPort
+	Certificates []*x509.Certificate // that the peer has proved to own, leaf first; nobody has verified who issued them
 }
 
 // A Server is the relay's side. Its fields must not change while it serves, and it must not be copied; its methods may be called
@@ -162,6 +164,7 @@ func (s *Server) ServeQUIC(ctx context.Context, pc net.PacketConn) error {
 	}
 	conf.NextProtos = []string{Protocol}
 	conf.MinVersion = tls.VersionTLS13
+	conf.ClientAuth = max(conf.ClientAuth, tls.RequestClientCert) // relays have one
 
 	tr := &quic.Transport{
 		Conn:                pc,
@@ -212,7 +215,9 @@ func (s *Server) admitQUIC(ctx context.Context, _ *quic.ClientInfo) (context.Con
 // serveQUICConn serves one connection, from its TLS handshake's end to its own.
 func (s *Server) serveQUICConn(ctx context.Context, conn *quic.Conn) {
 	link := &quicLink{conn: conn}
-	peer := Peer{Carrier: CarrierQUIC, Remote: addrPort(conn.RemoteAddr())}
+	peer := Peer{
+		Carrier: CarrierQUIC, Remote: addrPort(conn.RemoteAddr()), Certificates: conn.ConnectionState().TLS.PeerCertificates,
+	}
 	hctx, cancel := context.WithTimeout(ctx, s.handshakeTimeout())
 	defer cancel()
 

@@ -29,6 +29,9 @@ func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 		remote = netip.AddrPort{} // a listener without addresses
 	}
 	peer := Peer{Carrier: CarrierWebSocket, Remote: unmap(remote)}
+	if r.TLS != nil {
+		peer.Certificates = r.TLS.PeerCertificates
+	}
 	log := s.logger().With("remote", peer.Remote, "carrier", peer.Carrier)
 	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{
 		Subprotocols:    []string{Protocol},

@@ -37,12 +37,15 @@ const (
 // session for each service token that is in use. Its fields must not change after the first Dial; its methods may be called
 // concurrently.
 type Client struct {
-	Relays   []string     // host:port of each relay; required
-	TLS      *tls.Config  // RootCAs, ServerName; see tunnel.Dialer
-	Protocol Protocol     // Auto unless set
-	PeerID   string       // random, one for each process; required
-	Version  string       // of this software, for people
-	Logger   *slog.Logger // slog.Default unless set
+	Relays   []string    // host:port of each relay; required
+	TLS      *tls.Config // RootCAs, ServerName; see tunnel.Dialer
+	Protocol Protocol    // Auto unless set
+	PeerID   string      // random, one for each process; required
+	// RelayID makes this process a relay that forwards to another one, which must have this ID: TLS has a certificate that proves
+	// it, and streams are opened by Forward.
+	RelayID string
+	Version string       // of this software, for people
+	Logger  *slog.Logger // slog.Default unless set
 
 	mu     sync.Mutex
 	links  map[credential]*link
@@ -85,9 +88,17 @@ func (c *Client) Run(ctx context.Context) error {
 // before a byte was sent is tried again on another. It returns a *tunnel.Refusal when a relay said no, and otherwise an error that
 // says why no relay was reached. The caller ends the stream.
 func (c *Client) Dial(ctx context.Context, t Target) (stream.Conn, error) {
+	return c.dial(ctx, credential{t.ClientID, t.ClientSecret}, &tunnelpb.Open{Hostname: t.Hostname, EarlyData: t.EarlyData, Remote: t.Remote})
+}
+
+// Forward is Dial for a relay. The open carries the credential of who asks.
+func (c *Client) Forward(ctx context.Context, open *tunnelpb.Open) (stream.Conn, error) {
+	return c.dial(ctx, credential{}, open)
+}
+
+func (c *Client) dial(ctx context.Context, key credential, open *tunnelpb.Open) (stream.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
 	defer cancel()
-	key := credential{t.ClientID, t.ClientSecret}
 	var last error
 	for range maxOpens {
 		l, err := c.link(key)
@@ -98,7 +109,7 @@ func (c *Client) Dial(ctx context.Context, t Target) (stream.Conn, error) {
 		if err != nil {
 			return nil, errors.Join(err, last)
 		}
-		opened, err := c.open(ctx, session, &tunnelpb.Open{Hostname: t.Hostname, EarlyData: t.EarlyData, Remote: t.Remote})
+		opened, err := c.open(ctx, session, open)
 		if err == nil {
 			return opened, nil
 		}
@@ -181,6 +192,18 @@ func (c *Client) begin(f func()) {
 		return
 	}
 	c.work.Go(f)
+}
+
+// Idle reports whether no stream is open.
+func (c *Client) Idle() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, l := range c.links {
+		if l.streams() > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // link returns the credential's link, and makes it when there is none.

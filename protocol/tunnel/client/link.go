@@ -105,19 +105,23 @@ func (l *link) logger() *slog.Logger {
 
 // reach makes a session with the relay at addr.
 func (l *link) reach(ctx context.Context, addr string, protocol Protocol) (*tunnel.Session, error) {
-	racer := &Racer{Protocol: protocol, Dialer: tunnel.Dialer{
-		Addr: addr,
-		TLS:  l.client.TLS,
-		Hello: &tunnelpb.Hello{
-			Role: tunnelpb.Role_CLIENT, ClientId: l.key.id, ClientSecret: l.key.secret,
-			PeerId: l.client.PeerID, Version: l.client.Version,
-		},
-		Logger: l.client.Logger,
-	}}
+	hello := &tunnelpb.Hello{
+		Role: tunnelpb.Role_CLIENT, ClientId: l.key.id, ClientSecret: l.key.secret, PeerId: l.client.PeerID, Version: l.client.Version,
+	}
+	want := l.client.RelayID
+	if want != "" {
+		hello.Role = tunnelpb.Role_RELAY
+	}
+	racer := &Racer{Protocol: protocol, Dialer: tunnel.Dialer{Addr: addr, TLS: l.client.TLS, Hello: hello, Logger: l.client.Logger}}
 	if l.client.race != nil {
 		return l.client.race(ctx, racer)
 	}
-	return racer.Dial(ctx)
+	session, err := racer.Dial(ctx)
+	if err == nil && want != "" && session.Welcome().GetRelayId() != want {
+		session.Close(stream.CodeCancelled, "another relay was meant")
+		return nil, fmt.Errorf("relay %s is not %s but %s", addr, want, session.Welcome().GetRelayId())
+	}
+	return session, err
 }
 
 // adopt makes s the current session in place of instead, and watches it. It reports false when the link is closed or has another
@@ -209,6 +213,19 @@ func (l *link) retire(s *tunnel.Session, leaving bool) {
 	if leaving {
 		l.relay++
 	}
+}
+
+func (l *link) streams() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, s := range l.retired {
+		n += s.Streams()
+	}
+	if l.current != nil {
+		n += l.current.Streams()
+	}
+	return n
 }
 
 // sweep takes out what has no streams: retired sessions, and the current one too when the link is idle. It returns them for

@@ -739,7 +739,8 @@ type Open struct {
 	Assertion     string                 `protobuf:"bytes,4,opt,name=assertion,proto3" json:"assertion,omitempty"`                           // relay to connector: a signed decision
 	DeadlineMs    uint64                 `protobuf:"varint,5,opt,name=deadline_ms,json=deadlineMs,proto3" json:"deadline_ms,omitempty"`      // how long the opener will wait for the answer
 	EarlyData     []byte                 `protobuf:"bytes,6,opt,name=early_data,json=earlyData,proto3" json:"early_data,omitempty"`          // the stream's first bytes, at most 4096
-	Remote        string                 `protobuf:"bytes,7,opt,name=remote,proto3" json:"remote,omitempty"`                                 // ip:port of the peer at the far end, for logs and policies
+	Remote        string                 `protobuf:"bytes,7,opt,name=remote,proto3" json:"remote,omitempty"`                                 // ip:port of the peer at the far end, for logs
+	Source        string                 `protobuf:"bytes,8,opt,name=source,proto3" json:"source,omitempty"`                                 // relay to relay: IP address of who asks, for policies
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -819,6 +820,13 @@ func (x *Open) GetEarlyData() []byte {
 func (x *Open) GetRemote() string {
 	if x != nil {
 		return x.Remote
+	}
+	return ""
+}
+
+func (x *Open) GetSource() string {
+	if x != nil {
+		return x.Source
 	}
 	return ""
 }
@@ -1469,7 +1477,7 @@ const file_tunnel_proto_rawDesc = "" +
 	"\x06Header\x12,\n" +
 	"\x04open\x18\x01 \x01(\v2\x16.sluice.tunnel.v1.OpenH\x00R\x04open\x12/\n" +
 	"\x05probe\x18\x02 \x01(\v2\x17.sluice.tunnel.v1.ProbeH\x00R\x05probeB\x06\n" +
-	"\x04kind\"\xda\x01\n" +
+	"\x04kind\"\xf2\x01\n" +
 	"\x04Open\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x1b\n" +
 	"\tclient_id\x18\x02 \x01(\tR\bclientId\x12#\n" +
@@ -1479,7 +1487,8 @@ const file_tunnel_proto_rawDesc = "" +
 	"deadlineMs\x12\x1d\n" +
 	"\n" +
 	"early_data\x18\x06 \x01(\fR\tearlyData\x12\x16\n" +
-	"\x06remote\x18\a \x01(\tR\x06remote\"\a\n" +
+	"\x06remote\x18\a \x01(\tR\x06remote\x12\x16\n" +
+	"\x06source\x18\b \x01(\tR\x06source\"\a\n" +
 	"\x05Probe\"{\n" +
 	"\x06Answer\x122\n" +
 	"\x06opened\x18\x01 \x01(\v2\x18.sluice.tunnel.v1.OpenedH\x00R\x06opened\x125\n" +
