@@ -44,7 +44,9 @@ func (a *Application) Validate() error {
 	for i := range a.Policies {
 		p := &a.Policies[i]
 		at := f.In(fmt.Sprintf("policies[%d]", i))
-		p.validate(at)
+		if !p.Reusable {
+			p.validate(at)
+		}
 		if p.ID != "" && seen[p.ID] {
 			at.Addf("id", "is that of another policy of this application")
 		}
@@ -74,6 +76,18 @@ type Policy struct {
 	Include  []Rule         `json:"include"`
 	Require  []Rule         `json:"require,omitempty"`
 	Exclude  []Rule         `json:"exclude,omitempty"`
+	// Reusable is set in an Application where the policy is not its own: ID is
+	// that of a ReusablePolicy, which says the rest.
+	Reusable bool `json:"reusable,omitempty"`
+}
+
+// ReusablePolicy is a policy that several applications of one account share.
+type ReusablePolicy struct {
+	Policy
+	AccountID    string    `json:"account_id"`
+	Applications []string  `json:"applications,omitempty"` // IDs of those that it is part of
+	CreatedAt    time.Time `json:"created_at"`
+	UpdatedAt    time.Time `json:"updated_at"`
 }
 
 // Validate reports every fault at once, as a *ValidationError.
@@ -109,27 +123,47 @@ func (p *Policy) validate(f *Faults) {
 	}
 }
 
-// matches evaluates the policy and returns the Include rule that matched. A
-// rule that this version cannot evaluate, because a newer one wrote it, narrows
-// whom a policy admits and widens whom a Block policy keeps out.
-func (p *Policy) matches(req *Request, token *ServiceToken) (Rule, bool) {
+// verdict is what came of one policy, and the rule that settled it.
+type verdict struct {
+	cause cause
+	rule  Rule
+}
+
+// cause is why a policy matched or did not.
+type cause int
+
+const (
+	causeNone    cause = iota // no Include rule matched
+	causeInclude              // this Include rule matched, and so does the policy
+	causeRequire              // this Require rule did not match
+	causeExclude              // this Exclude rule matched
+	causePassed               // not evaluated: only a Bypass policy admits bad credentials
+	causeMissing              // a reusable policy that is not there
+)
+
+func (v verdict) matched() bool { return v.cause == causeInclude || v.cause == causeMissing }
+
+// evaluate decides whether the policy matches. A rule that this version cannot
+// evaluate, because a newer one wrote it, narrows whom a policy admits and widens
+// whom a Block policy keeps out.
+func (p *Policy) evaluate(req *Request, token *ServiceToken) verdict {
 	block := p.Decision == Block
 	for _, r := range p.Exclude {
 		if r.matches(req, token) || (!block && !r.usable()) {
-			return Rule{}, false
+			return verdict{cause: causeExclude, rule: r}
 		}
 	}
 	for _, r := range p.Require {
 		if !r.matches(req, token) && !(block && !r.usable()) {
-			return Rule{}, false
+			return verdict{cause: causeRequire, rule: r}
 		}
 	}
 	for _, r := range p.Include {
 		if r.matches(req, token) || (block && !r.usable()) {
-			return r, true
+			return verdict{cause: causeInclude, rule: r}
 		}
 	}
-	return Rule{}, false
+	return verdict{}
 }
 
 // ValidateName adds a fault unless name is one line of printable text of 1 to 255

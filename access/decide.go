@@ -12,6 +12,8 @@ type Directory interface {
 	ServiceToken(clientID string) (*ServiceToken, bool)
 	// Application returns the application that protects this hostname.
 	Application(hostname string) (*Application, bool)
+	// Policy returns the reusable policy with this ID.
+	Policy(id string) (*ReusablePolicy, bool)
 }
 
 // Request is one wish to reach a hostname.
@@ -62,6 +64,7 @@ const (
 	ReasonOtherAccount  Reason = "service token of another account" // Denied
 	ReasonNoApplication Reason = "no application for hostname"      // Denied
 	ReasonNoPolicy      Reason = "no policy matched"                // Denied
+	ReasonPolicyMissing Reason = "a reusable policy is missing"     // Denied
 )
 
 // Decision says who, which policy, and why. TokenID and ClientID are filled as
@@ -81,23 +84,38 @@ type Decision struct {
 // authenticated is admitted by a bypass policy alone; one that presents none is
 // admitted by whatever policy matches without a token.
 func Decide(dir Directory, req Request) Decision {
-	var d Decision
-	presented := req.ClientID != "" || req.ClientSecret != ""
 	token, known := dir.ServiceToken(req.ClientID)
 	if !known {
 		token = nil
 	}
 	failure := token.check(HashSecret(req.ClientSecret), req.Time)
+	presented := req.ClientID != "" || req.ClientSecret != ""
+	d, _ := decide(dir, &req, identity{token: token, presented: presented, failure: failure}, nil)
+	return d
+}
+
+// identity is who asks.
+type identity struct {
+	token     *ServiceToken // that has the client ID; nil if none has
+	presented bool          // credentials were
+	failure   Reason        // why they do not authenticate; empty if they do
+}
+
+// decide is what Decide and Explain share. trace, if not nil, is told of each
+// policy that was looked at.
+func decide(dir Directory, req *Request, who identity, trace func(*Policy, verdict)) (Decision, *Application) {
+	var d Decision
+	token, failure := who.token, who.failure
 	if token != nil {
 		d.TokenID, d.ClientID = token.ID, token.ClientID
 	}
 	switch {
-	case !presented:
+	case !who.presented:
 		failure, token = ReasonNoCredentials, nil
 	case failure != "":
 		token = nil
 	}
-	refused := presented && failure != ""
+	refused := who.presented && failure != ""
 
 	app, ok := dir.Application(req.Hostname)
 	if !ok {
@@ -108,12 +126,16 @@ func Decide(dir Directory, req Request) Decision {
 	if foreign {
 		token = nil
 	}
-	if p, rule, matched := firstMatch(app.Policies, &req, token, refused); matched {
-		d.PolicyID, d.Rule, d.Reason = p.ID, rule.String(), ReasonPolicy
-		if p.Decision != Block {
+	s := search{dir: dir, app: app, req: req, token: token, bypassOnly: refused, trace: trace}
+	if p, v := s.firstMatch(); p != nil {
+		d.PolicyID, d.Rule, d.Reason = p.ID, v.rule.String(), ReasonPolicy
+		switch {
+		case v.cause == causeMissing:
+			d.Rule, d.Reason = "", ReasonPolicyMissing
+		case p.Decision != Block:
 			d.Outcome = Allowed
 		}
-		return d
+		return d, app
 	}
 	switch {
 	case failure != "":
@@ -125,16 +147,34 @@ func Decide(dir Directory, req Request) Decision {
 	default:
 		d.Reason = ReasonNoPolicy
 	}
-	return d
+	return d, app
+}
+
+// search goes through an application's policies.
+type search struct {
+	dir        Directory
+	app        *Application
+	req        *Request
+	token      *ServiceToken // nil unless one was authenticated
+	bypassOnly bool          // the credentials are bad
+	trace      func(*Policy, verdict)
 }
 
 // firstMatch evaluates bypass and non_identity policies from the top down, then
-// allow and block policies, and returns the first that matches. With
-// bypassOnly the others are passed over.
-func firstMatch(policies []Policy, req *Request, token *ServiceToken, bypassOnly bool) (*Policy, Rule, bool) {
+// allow and block policies, and returns the first that matches, nil if none does.
+func (s *search) firstMatch() (*Policy, verdict) {
 	for _, early := range []bool{true, false} {
-		for i := range policies {
-			p := &policies[i]
+		for i := range s.app.Policies {
+			p, there := s.policy(&s.app.Policies[i])
+			switch {
+			case !there && early:
+				continue // it might have admitted: now it does not
+			case !there:
+				// It might have blocked: now it blocks everybody.
+				v := verdict{cause: causeMissing}
+				s.tell(p, v)
+				return p, v
+			}
 			switch p.Decision {
 			case Bypass, NonIdentity:
 				if !early {
@@ -147,13 +187,34 @@ func firstMatch(policies []Policy, req *Request, token *ServiceToken, bypassOnly
 			default:
 				continue // not a decision that this version knows
 			}
-			if bypassOnly && p.Decision != Bypass {
+			if s.bypassOnly && p.Decision != Bypass {
+				s.tell(p, verdict{cause: causePassed})
 				continue
 			}
-			if rule, ok := p.matches(req, token); ok {
-				return p, rule, true
+			v := p.evaluate(s.req, s.token)
+			s.tell(p, v)
+			if v.matched() {
+				return p, v
 			}
 		}
 	}
-	return nil, Rule{}, false
+	return nil, verdict{}
+}
+
+// policy returns p or, when p is a reusable one, what it stands for.
+func (s *search) policy(p *Policy) (*Policy, bool) {
+	if !p.Reusable {
+		return p, true
+	}
+	shared, ok := s.dir.Policy(p.ID)
+	if !ok || shared.AccountID != s.app.AccountID {
+		return p, false
+	}
+	return &shared.Policy, true
+}
+
+func (s *search) tell(p *Policy, v verdict) {
+	if s.trace != nil {
+		s.trace(p, v)
+	}
 }

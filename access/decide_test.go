@@ -7,11 +7,14 @@ import (
 	"time"
 )
 
-// directory is a Directory of two maps.
+// directory is a Directory of maps.
 type directory struct {
-	tokens map[string]*ServiceToken
-	apps   map[string]*Application
+	tokens   map[string]*ServiceToken
+	apps     map[string]*Application
+	policies map[string]*ReusablePolicy
 }
+
+func (d directory) Policy(id string) (*ReusablePolicy, bool) { p, ok := d.policies[id]; return p, ok }
 
 func (d directory) ServiceToken(id string) (*ServiceToken, bool) { t, ok := d.tokens[id]; return t, ok }
 

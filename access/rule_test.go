@@ -55,7 +55,7 @@ func TestRulesThatCannotBeEvaluatedNeverWiden(t *testing.T) {
 				p := tt.policy
 				p.Decision = decision
 				want := decision == Block
-				if _, got := p.matches(&Request{Remote: netip.MustParseAddr("10.0.0.1")}, nil); got != want {
+				if got := p.evaluate(&Request{Remote: netip.MustParseAddr("10.0.0.1")}, nil).matched(); got != want {
 					t.Errorf("unknown %s in %s of %s: matches = %t, want %t", name, tt.place, decision, got, want)
 				}
 			}

@@ -30,16 +30,19 @@ type Secret struct {
 // ServiceToken is the credential of a machine: a client ID that is not secret
 // and up to [MaxSecrets] secrets, of which only hashes are kept.
 type ServiceToken struct {
-	ID        string        `json:"id"` // UUID
-	AccountID string        `json:"account_id"`
-	Name      string        `json:"name"`
-	ClientID  string        `json:"client_id"` // "<32 hex>.access"
-	Secrets   []Secret      `json:"secrets"`   // the current one first
-	Disabled  bool          `json:"disabled,omitempty"`
-	Duration  time.Duration `json:"duration"`            // nanoseconds; 0: does not expire
-	ExpiresAt time.Time     `json:"expires_at,omitzero"` // zero: never
-	CreatedAt time.Time     `json:"created_at"`
-	UpdatedAt time.Time     `json:"updated_at"`
+	ID        string   `json:"id"` // UUID
+	AccountID string   `json:"account_id"`
+	Name      string   `json:"name"`
+	ClientID  string   `json:"client_id"` // "<32 hex>.access"
+	Secrets   []Secret `json:"secrets"`   // the current one first
+	// SecretVersion grows by one with each rotation. The first is 1; a token of a
+	// time before it was counted has 0.
+	SecretVersion int           `json:"secret_version,omitempty"`
+	Disabled      bool          `json:"disabled,omitempty"`
+	Duration      time.Duration `json:"duration"`            // nanoseconds; 0: does not expire
+	ExpiresAt     time.Time     `json:"expires_at,omitzero"` // zero: never
+	CreatedAt     time.Time     `json:"created_at"`
+	UpdatedAt     time.Time     `json:"updated_at"`
 }
 
 // NewServiceToken makes a token and its first secret, which exists nowhere
@@ -50,16 +53,14 @@ func NewServiceToken(name string, duration time.Duration, now time.Time) (Servic
 	rand.Read(id[:]) // never fails: crypto/rand ends the program instead
 	secret := NewSecret(SecretPrefix)
 	t := ServiceToken{
-		Name:      name,
-		ClientID:  hex.EncodeToString(id[:]) + clientIDSuffix,
-		Secrets:   []Secret{{Hash: HashSecret(secret)}},
-		Duration:  duration,
-		CreatedAt: now,
-		UpdatedAt: now,
+		Name:          name,
+		ClientID:      hex.EncodeToString(id[:]) + clientIDSuffix,
+		Secrets:       []Secret{{Hash: HashSecret(secret)}},
+		SecretVersion: 1,
+		Duration:      duration,
+		CreatedAt:     now,
 	}
-	if duration > 0 {
-		t.ExpiresAt = now.Add(duration)
-	}
+	t.Refresh(now)
 	if err := t.Validate(); err != nil {
 		return ServiceToken{}, "", err
 	}
@@ -87,8 +88,18 @@ func (t *ServiceToken) Rotate(now, graceUntil time.Time) (string, error) {
 		}
 	}
 	t.Secrets = next
+	t.SecretVersion = max(t.SecretVersion, 1) + 1
 	t.UpdatedAt = now
 	return secret, nil
+}
+
+// Refresh lets the token live for its duration from now on.
+func (t *ServiceToken) Refresh(now time.Time) {
+	t.ExpiresAt = time.Time{}
+	if t.Duration > 0 {
+		t.ExpiresAt = now.Add(t.Duration)
+	}
+	t.UpdatedAt = now
 }
 
 // Disable ends every secret's use until the token is enabled again, and the
@@ -153,7 +164,6 @@ func (t *ServiceToken) check(hash Hash, now time.Time) Reason {
 		live = live || (equal && !expired)
 		past = past || (equal && expired)
 	}
-	expired := !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt)
 	switch {
 	case !known:
 		return ReasonUnknownToken
@@ -161,9 +171,16 @@ func (t *ServiceToken) check(hash Hash, now time.Time) Reason {
 		return ReasonSecretExpired
 	case !live:
 		return ReasonWrongSecret
+	}
+	return t.ended(now)
+}
+
+// ended says why even the right secret does not admit; "" when it does.
+func (t *ServiceToken) ended(now time.Time) Reason {
+	switch {
 	case t.Disabled:
 		return ReasonDisabled
-	case expired:
+	case !t.ExpiresAt.IsZero() && !now.Before(t.ExpiresAt):
 		return ReasonExpired
 	}
 	return ""

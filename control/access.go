@@ -37,18 +37,21 @@ func createServiceToken(t *tx, accountID, name string, duration time.Duration) (
 	return &made, Secret(secret), t.create(kindServiceToken, made.ID, &made)
 }
 
-// UpdateServiceToken changes name, duration, expiry or the disabled flag.
-// change gets a copy and may run more than once; what it does to secrets other
-// than through Disable is undone.
+// UpdateServiceToken changes name, duration or the disabled flag; another duration
+// counts from now. change gets a copy and may run more than once; what it does to
+// anything else is undone.
 func (c *Control) UpdateServiceToken(ctx context.Context, accountID, id string, change func(*access.ServiceToken) error) (*access.ServiceToken, error) {
 	return c.updateServiceToken(ctx, accountID, id, func(t *tx, next *access.ServiceToken) error {
-		old := slices.Clone(next.Secrets)
-		disabled := next.Disabled
+		old := *next
+		old.Secrets = slices.Clone(next.Secrets)
 		if err := change(next); err != nil {
 			return err
 		}
-		next.Secrets = old
-		if next.Disabled && !disabled {
+		next.Secrets, next.SecretVersion, next.ExpiresAt = old.Secrets, old.SecretVersion, old.ExpiresAt
+		if next.Duration != old.Duration {
+			next.Refresh(t.now)
+		}
+		if next.Disabled && !old.Disabled {
 			next.Disable()
 		}
 		return nil
@@ -68,6 +71,15 @@ func (c *Control) RotateServiceToken(ctx context.Context, accountID, id string, 
 		return nil, "", err
 	}
 	return made, Secret(secret), nil
+}
+
+// RefreshServiceToken lets a service token live for its duration from now on.
+// One that does not expire stays as it is.
+func (c *Control) RefreshServiceToken(ctx context.Context, accountID, id string) (*access.ServiceToken, error) {
+	return c.updateServiceToken(ctx, accountID, id, func(t *tx, next *access.ServiceToken) error {
+		next.Refresh(t.now)
+		return nil
+	})
 }
 
 func (c *Control) updateServiceToken(ctx context.Context, accountID, id string, change func(*tx, *access.ServiceToken) error) (*access.ServiceToken, error) {
@@ -130,6 +142,9 @@ func createApplication(t *tx, a *access.Application) (*access.Application, error
 	if err := t.claim(claimApplication, scoped(made.AccountID, made.Hostname), made.ID); err != nil {
 		return nil, err
 	}
+	if err := share(t, made.AccountID, made.ID, nil, made.Policies); err != nil {
+		return nil, err
+	}
 	return &made, t.create(kindApplication, made.ID, &made)
 }
 
@@ -142,7 +157,7 @@ func (c *Control) UpdateApplication(ctx context.Context, accountID, id string, c
 		if err != nil {
 			return err
 		}
-		hostname, created := next.Hostname, next.CreatedAt
+		hostname, created, had := next.Hostname, next.CreatedAt, slices.Clone(next.Policies)
 		if err := change(next); err != nil {
 			return err
 		}
@@ -158,6 +173,9 @@ func (c *Control) UpdateApplication(ctx context.Context, accountID, id string, c
 			if err := t.release(claimApplication, scoped(accountID, hostname), id); err != nil {
 				return err
 			}
+		}
+		if err := share(t, accountID, id, had, next.Policies); err != nil {
+			return err
 		}
 		made = next
 		return t.put(kindApplication, id, next)
@@ -194,6 +212,9 @@ func deleteApplication(t *tx, accountID, id string) error {
 		return err
 	}
 	if err := t.release(claimApplication, scoped(accountID, old.Hostname), id); err != nil {
+		return err
+	}
+	if err := share(t, accountID, id, old.Policies, nil); err != nil {
 		return err
 	}
 	return t.write(nounKey(kindApplication, id), nil)

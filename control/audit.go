@@ -3,9 +3,9 @@ package control
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/nats-io/nats.go"
@@ -44,21 +44,40 @@ type AuditRecord struct {
 	Reason  string    `json:"reason,omitempty"`    // a sentence
 	Policy  string    `json:"policy_id,omitempty"` // the policy that decided
 	Remote  string    `json:"remote,omitempty"`    // the peer's address
+	// ActorName and Agent are the API token's name and the program that sent it.
+	ActorName string        `json:"actor_name,omitempty"`
+	Agent     string        `json:"agent,omitempty"`
+	Changes   []AuditChange `json:"changes,omitempty"`
 	// Sequence is the record's place in the log; AuditRecords fills it.
 	Sequence uint64 `json:"-"`
 }
 
+// AuditChange is what an action did to one noun. Before and After are JSON as the
+// API shows the noun, and so without secrets; null where there was or is none.
+type AuditChange struct {
+	Kind   string          `json:"kind"`
+	ID     string          `json:"id"`
+	Before json.RawMessage `json:"before,omitempty"`
+	After  json.RawMessage `json:"after,omitempty"`
+}
+
 // AuditFilter selects records; fields that are zero select everything.
 type AuditFilter struct {
-	Account, Actor, Action, Target, Outcome string
-	Since, Before                           time.Time // Since included, Before not
-	BeforeSequence                          uint64    // for the next page: the last one's Sequence
-	Limit                                   int       // 0: 100; at most MaxAuditRecords
+	Account, Actor, Target, Outcome string
+	Action                          string    // "tunnel.*" is every action that begins with "tunnel."
+	Since, Before                   time.Time // Since included, Before not
+	AfterSequence                   uint64    // only records that are newer
+	BeforeSequence                  uint64    // only records that are older
+	Limit                           int       // 0: 100; at most MaxAuditRecords
 }
 
 func (f *AuditFilter) matches(r *AuditRecord) bool {
 	match := func(want, got string) bool { return want == "" || want == got }
-	return match(f.Account, r.Account) && match(f.Actor, r.Actor) && match(f.Action, r.Action) &&
+	action := match(f.Action, r.Action)
+	if group, ok := strings.CutSuffix(f.Action, "*"); ok {
+		action = strings.HasPrefix(r.Action, group)
+	}
+	return match(f.Account, r.Account) && match(f.Actor, r.Actor) && action &&
 		match(f.Target, r.Target) && match(f.Outcome, r.Outcome) &&
 		(f.Since.IsZero() || !r.Time.Before(f.Since)) && (f.Before.IsZero() || r.Time.Before(f.Before))
 }
@@ -97,10 +116,37 @@ func openAuditor(ctx context.Context, s *store, clustered bool, m *metrics) (*au
 }
 
 // Audit queues r. A record that names no account, of a peer that nobody knows,
-// goes to the default account, whose operator is to see it. It never blocks: while Run runs the queue is written to the
-// store, and what does not fit it is dropped and counted
-// (sluice_control_audit_dropped_total).
+// goes to the default account, whose operator is to see it. It never blocks: while
+// Run runs the queue is written to the store, and what does not fit it is dropped
+// and counted (sluice_control_audit_dropped_total).
 func (c *Control) Audit(r AuditRecord) {
+	r.complete()
+	select {
+	case c.audit.queue <- r:
+	default:
+		c.metrics.auditDropped.Inc()
+	}
+}
+
+// AuditNow writes r and returns when it is on disk, or when ctx ends: then it is
+// queued as by Audit, and the error says why.
+func (c *Control) AuditNow(ctx context.Context, r AuditRecord) error {
+	r.complete()
+	data, err := json.Marshal(r)
+	if err != nil {
+		return fmt.Errorf("audit %s: encode: %w", r.Action, err)
+	}
+	_, err = c.audit.js.Publish(ctx, r.subject(), data, jetstream.WithRetryAttempts(auditRetries), jetstream.WithRetryWait(auditRetryWait))
+	if err != nil {
+		c.Audit(r)
+		return fmt.Errorf("audit %s: %w: %w", r.Action, ErrUnavailable, err)
+	}
+	c.metrics.auditWritten.Inc()
+	return nil
+}
+
+// complete fills what the caller left out.
+func (r *AuditRecord) complete() {
 	if r.Time.IsZero() {
 		r.Time = time.Now()
 	}
@@ -108,11 +154,13 @@ func (c *Control) Audit(r AuditRecord) {
 	if r.Account == "" {
 		r.Account = DefaultAccountID
 	}
-	select {
-	case c.audit.queue <- r:
-	default:
-		c.metrics.auditDropped.Inc()
+}
+
+func (r *AuditRecord) subject() string {
+	if validID(r.Account) {
+		return auditPrefix + r.Account
 	}
+	return auditPrefix + "system"
 }
 
 // run writes the queue until ctx ends, and then what is left in it.
@@ -147,12 +195,8 @@ func (a *auditor) write(ctx context.Context, r AuditRecord) {
 		a.metrics.auditDropped.Inc()
 		return
 	}
-	subject := auditPrefix + "system"
-	if validID(r.Account) {
-		subject = auditPrefix + r.Account
-	}
 	for attempt := 0; ; attempt++ {
-		_, err := a.js.PublishAsync(subject, data,
+		_, err := a.js.PublishAsync(r.subject(), data,
 			jetstream.WithRetryAttempts(auditRetries), jetstream.WithRetryWait(auditRetryWait))
 		if err == nil {
 			a.metrics.auditWritten.Inc()
@@ -161,91 +205,6 @@ func (a *auditor) write(ctx context.Context, r AuditRecord) {
 		if pause(ctx, attempt) != nil {
 			a.metrics.auditDropped.Inc()
 			return
-		}
-	}
-}
-
-// AuditRecords returns the newest records that match f, the newest first.
-func (c *Control) AuditRecords(ctx context.Context, f AuditFilter) ([]AuditRecord, error) {
-	if f.Limit <= 0 {
-		f.Limit = defaultAuditRecords
-	}
-	f.Limit = min(f.Limit, MaxAuditRecords)
-	log, err := info(ctx, c.audit.stream)
-	if err != nil {
-		return nil, fmt.Errorf("read audit log: %w: %w", ErrUnavailable, err)
-	}
-	end := log.State.LastSeq + 1 // not included
-	if f.BeforeSequence > 0 {
-		end = min(end, f.BeforeSequence)
-	}
-	first := max(log.State.FirstSeq, 1) // 0 while the log is empty
-	if end > auditScan {
-		first = max(first, end-auditScan)
-	}
-	var out []AuditRecord
-	for end > first && len(out) < f.Limit {
-		start := first
-		if end-first > auditChunk {
-			start = end - auditChunk
-		}
-		chunk, err := c.audit.read(ctx, start, end)
-		if err != nil {
-			return nil, fmt.Errorf("read audit log: %w", err)
-		}
-		for i := len(chunk) - 1; i >= 0 && len(out) < f.Limit; i-- {
-			if f.matches(&chunk[i]) {
-				out = append(out, chunk[i])
-			}
-		}
-		if len(chunk) > 0 && !f.Since.IsZero() && chunk[0].Time.Add(auditSkew).Before(f.Since) {
-			break
-		}
-		end = start
-	}
-	return out, nil
-}
-
-// auditSkew is how far the records' own times may be out of the log's order.
-const auditSkew = time.Hour
-
-// read returns the records from sequence start to before end.
-func (a *auditor) read(ctx context.Context, start, end uint64) ([]AuditRecord, error) {
-	// What is read may expire meanwhile, and then nothing would come.
-	ctx, cancel := context.WithTimeout(ctx, auditWait)
-	defer cancel()
-	consumer, err := a.stream.OrderedConsumer(ctx, jetstream.OrderedConsumerConfig{
-		DeliverPolicy: jetstream.DeliverByStartSequencePolicy, OptStartSeq: start, MaxResetAttempts: 1,
-	})
-	if err != nil {
-		return nil, err
-	}
-	it, err := consumer.Messages(jetstream.PullMaxMessages(int(end - start)))
-	if err != nil {
-		return nil, err
-	}
-	defer it.Stop()
-	var out []AuditRecord
-	for {
-		msg, err := it.Next(jetstream.NextContext(ctx))
-		if err != nil {
-			return nil, err
-		}
-		meta, err := msg.Metadata()
-		if err != nil {
-			return nil, err
-		}
-		if meta.Sequence.Stream >= end {
-			return out, nil
-		}
-		var r AuditRecord
-		if err := json.Unmarshal(msg.Data(), &r); err != nil {
-			return nil, errors.Join(fmt.Errorf("record %d", meta.Sequence.Stream), err)
-		}
-		r.Sequence = meta.Sequence.Stream
-		out = append(out, r)
-		if r.Sequence == end-1 || meta.NumPending == 0 {
-			return out, nil
 		}
 	}
 }

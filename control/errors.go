@@ -12,6 +12,7 @@ var (
 	ErrNotFound    = errors.New("not found")
 	ErrExists      = errors.New("exists already")
 	ErrConflict    = errors.New("changed by others at the same time, again and again")
+	ErrInUse       = errors.New("in use")
 	ErrUnavailable = errors.New("the store does not answer")
 	// ErrKeyset is returned by Open when the keyset is not the one that sealed
 	// the store.

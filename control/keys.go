@@ -13,6 +13,7 @@ const (
 	kindTunnel       = "tunnel"
 	kindServiceToken = "servicetoken"
 	kindApplication  = "application"
+	kindPolicy       = "policy"
 	kindDatabase     = "database"
 	kindSeen         = "seen"
 	kindSystem       = "system"
@@ -30,6 +31,12 @@ const (
 
 // nounKey is where a noun is stored.
 func nounKey(kind, id string) string { return kind + "." + id }
+
+// splitNoun is the reverse of nounKey.
+func splitNoun(key string) (kind, id string) {
+	kind, id, _ = strings.Cut(key, ".")
+	return kind, id
+}
 
 // validID reports whether id can be part of a key: IDs come from requests.
 func validID(id string) bool {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -104,7 +103,7 @@ func (r *replica) publish(next *Snapshot) {
 // passed over: a newer version of Sluice may have written it, and the rest of
 // the state must not stand still for it.
 func (r *replica) apply(s *Snapshot, e entry) {
-	kind, id, _ := strings.Cut(e.key, ".")
+	kind, id := splitNoun(e.key)
 	var err error
 	switch kind {
 	case kindAccount:
@@ -117,6 +116,8 @@ func (r *replica) apply(s *Snapshot, e entry) {
 		err = s.applyServiceToken(id, e)
 	case kindApplication:
 		err = s.applyApplication(id, e)
+	case kindPolicy:
+		err = put(&s.policies, id, e, func(v *access.ReusablePolicy) string { return v.ID })
 	case kindDatabase:
 		err = s.applyDatabase(id, e)
 	case kindSeen:

@@ -26,6 +26,7 @@ type Snapshot struct {
 	serviceTokenByClient table[*access.ServiceToken]
 	applications         table[*access.Application]
 	applicationByHost    table[*access.Application] // by scoped hostname
+	policies             table[*access.ReusablePolicy]
 	databases            table[*Database]
 	databaseByName       table[*Database] // by scoped name
 	seen                 table[time.Time]
@@ -50,6 +51,7 @@ func emptySnapshot() *Snapshot {
 		serviceTokenByClient: newTable[*access.ServiceToken](),
 		applications:         newTable[*access.Application](),
 		applicationByHost:    newTable[*access.Application](),
+		policies:             newTable[*access.ReusablePolicy](),
 		databases:            newTable[*Database](),
 		databaseByName:       newTable[*Database](),
 		seen:                 newTable[time.Time](),
@@ -186,6 +188,15 @@ func (s *Snapshot) ApplicationByID(id string) (*access.Application, bool) {
 func (s *Snapshot) Applications(accountID string) []*access.Application {
 	return sorted(s.applications, func(a *access.Application) bool { return a.AccountID == accountID },
 		func(a *access.Application) (time.Time, string) { return a.CreatedAt, a.ID })
+}
+
+// Policy returns the reusable policy with this ID.
+func (s *Snapshot) Policy(id string) (*access.ReusablePolicy, bool) { return s.policies.get(id) }
+
+// Policies returns an account's reusable policies, oldest first.
+func (s *Snapshot) Policies(accountID string) []*access.ReusablePolicy {
+	return sorted(s.policies, func(p *access.ReusablePolicy) bool { return p.AccountID == accountID },
+		func(p *access.ReusablePolicy) (time.Time, string) { return p.CreatedAt, p.ID })
 }
 
 // Database returns the database that a driver names: by ID, or by name in the

@@ -177,19 +177,19 @@ func TestAudit(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	all, err := c.AuditRecords(t.Context(), AuditFilter{Limit: 10})
+	all, next, err := c.AuditRecords(t.Context(), AuditFilter{Limit: 10})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(all) != 10 || all[0].Target != "1199" || all[9].Target != "1190" {
 		t.Fatalf("got %d records, the first %+v", len(all), all[0])
 	}
-	page, err := c.AuditRecords(t.Context(), AuditFilter{Limit: 5, BeforeSequence: all[9].Sequence})
+	page, _, err := c.AuditRecords(t.Context(), AuditFilter{Limit: 5, BeforeSequence: next})
 	if err != nil || len(page) != 5 || page[0].Target != "1189" {
 		t.Errorf("the next page: %d records (%v)", len(page), err)
 	}
-	few, err := c.AuditRecords(t.Context(), AuditFilter{Account: "00000000000000000000000000000002", Limit: MaxAuditRecords})
-	if err != nil || len(few) != records/10 {
+	few, end, err := c.AuditRecords(t.Context(), AuditFilter{Account: "00000000000000000000000000000002", Limit: MaxAuditRecords})
+	if err != nil || len(few) != records/10 || end != 0 {
 		t.Errorf("one account's: got %d records (%v), want %d", len(few), err, records/10)
 	}
 	for filter, want := range map[AuditFilter]int{
@@ -201,8 +201,11 @@ func TestAudit(t *testing.T) {
 		{Since: time.Now().Add(-time.Hour)}:         defaultAuditRecords,
 		{Action: "access.decide", Limit: 1_000_000}: MaxAuditRecords,
 		{Actor: "a", BeforeSequence: 1}:             0,
+		{Action: "access.*", AfterSequence: 1190}:   10,
+		{Action: "acces*s"}:                         0,
+		{AfterSequence: 1 << 40}:                    0,
 	} {
-		got, err := c.AuditRecords(t.Context(), filter)
+		got, _, err := c.AuditRecords(t.Context(), filter)
 		if err != nil || len(got) != want {
 			t.Errorf("%+v: got %d records (%v), want %d", filter, len(got), err, want)
 		}

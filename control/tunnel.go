@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"encoding/base64"
 	"fmt"
 	"log/slog"
 	"net"
@@ -31,7 +32,10 @@ type Tunnel struct {
 	Name       string      `json:"name"`
 	Secret     Sealed      `json:"secret"` // given back by Control.TunnelSecret
 	SecretHash access.Hash `json:"secret_hash"`
-	Ingress    []Ingress   `json:"ingress"`
+	// SecretVersion grows by one with each rotation. The first is 1; a tunnel of a
+	// time before it was counted has 0.
+	SecretVersion int       `json:"secret_version,omitempty"`
+	Ingress       []Ingress `json:"ingress"`
 	// ConfigVersion starts at 1 and grows by one with every change of Ingress.
 	ConfigVersion int64     `json:"config_version"`
 	CreatedAt     time.Time `json:"created_at"`
@@ -151,21 +155,71 @@ func (c *Control) TunnelSecret(t *Tunnel) (Secret, error) {
 	return c.sealer.open(t.Secret, kindTunnel, t.ID, "secret")
 }
 
+// tunnelSecretMin is the least that a tunnel's secret that somebody chose holds,
+// in bytes before its encoding: Cloudflare's API asks for "at least 32 bytes".
+const tunnelSecretMin = 32
+
+// tunnelSecretMax is the most text of one: what a relay looks at of a credential
+// (maxCredential in package relay).
+const tunnelSecretMax = 256
+
+// setSecret gives t the secret that was chosen, or a new one when that is empty.
+func (c *Control) setSecret(t *Tunnel, chosen Secret) error {
+	secret := string(chosen)
+	switch data, err := base64.StdEncoding.DecodeString(secret); {
+	case secret == "":
+		secret = access.NewSecret(TunnelSecretPrefix)
+	case err != nil || len(data) < tunnelSecretMin || len(secret) > tunnelSecretMax:
+		var f access.Faults
+		f.Addf("tunnel_secret", "must be the base64 of at least %d random bytes, in at most %d characters; leave it out for one that is made here", tunnelSecretMin, tunnelSecretMax)
+		return f.Err()
+	}
+	t.Secret, t.SecretHash = Plaintext(Secret(secret)), access.HashSecret(secret)
+	t.SecretVersion++
+	return c.sealer.seal(&t.Secret, kindTunnel, t.ID, "secret")
+}
+
+// RotateTunnelSecret changes a tunnel as UpdateTunnel does, and gives it another
+// secret: the one that was chosen, the base64 of at least 32 bytes, or a new one
+// when that is empty. Relays end the sessions of connectors that registered with
+// the old one.
+func (c *Control) RotateTunnelSecret(ctx context.Context, accountID, id string, chosen Secret, change func(*Tunnel) error) (*Tunnel, error) {
+	var made *Tunnel
+	err := c.transact(ctx, func(t *tx) (err error) {
+		if made, err = c.updateTunnel(t, accountID, id, change); err != nil {
+			return err
+		}
+		made.SecretVersion = max(made.SecretVersion, 1)
+		if err := c.setSecret(made, chosen); err != nil {
+			return err
+		}
+		return t.put(kindTunnel, id, made)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return made, nil
+}
+
 // CreateTunnel makes a tunnel that no hostname leads through. A name that the
 // account has already is ErrExists.
 func (c *Control) CreateTunnel(ctx context.Context, accountID, name string) (*Tunnel, error) {
+	return c.CreateTunnelWith(ctx, accountID, name, "")
+}
+
+// CreateTunnelWith is CreateTunnel with a secret that was chosen, the base64 of at
+// least 32 bytes; empty for a new one.
+func (c *Control) CreateTunnelWith(ctx context.Context, accountID, name string, chosen Secret) (*Tunnel, error) {
 	var made *Tunnel
 	err := c.transact(ctx, func(t *tx) error {
-		secret := access.NewSecret(TunnelSecretPrefix)
 		made = &Tunnel{
 			ID: newID(), AccountID: accountID, Name: name,
-			Secret: Plaintext(Secret(secret)), SecretHash: access.HashSecret(secret),
 			Ingress: []Ingress{}, ConfigVersion: 1, CreatedAt: t.now, UpdatedAt: t.now,
 		}
 		if err := made.Validate(); err != nil {
 			return err
 		}
-		if err := c.sealer.seal(&made.Secret, kindTunnel, made.ID, "secret"); err != nil {
+		if err := c.setSecret(made, chosen); err != nil {
 			return err
 		}
 		if err := t.claim(claimTunnelName, scoped(accountID, name), made.ID); err != nil {
@@ -207,7 +261,8 @@ func (c *Control) updateTunnel(t *tx, accountID, id string, change func(*Tunnel)
 	}
 	// What a caller may not change stays as it was.
 	next.ID, next.AccountID, next.CreatedAt = old.ID, old.AccountID, old.CreatedAt
-	next.Secret, next.SecretHash, next.ConfigVersion = old.Secret, old.SecretHash, old.ConfigVersion
+	next.Secret, next.SecretHash, next.SecretVersion = old.Secret, old.SecretHash, old.SecretVersion
+	next.ConfigVersion = old.ConfigVersion
 	if err := next.Validate(); err != nil {
 		return nil, err
 	}

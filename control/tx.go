@@ -77,6 +77,9 @@ func (t *tx) commit() error {
 		written[i] = entry{key: o.key, value: o.value, rev: first + uint64(i), deleted: o.value == nil}
 	}
 	t.c.replica.wrote(written)
+	if trail, ok := t.ctx.Value(trailKey{}).(*Trail); ok {
+		trail.note(t.ops, t.read)
+	}
 	return nil
 }
 

@@ -130,7 +130,7 @@ func TestRelayWithControlAndConnector(t *testing.T) {
 	defer c.Close()
 	exchange(t, c, "through relay and connector")
 	eventually(t, "record of the decision", func() bool {
-		records, err := p.control.AuditRecords(t.Context(), control.AuditFilter{Action: "access.decide", Target: host})
+		records, _, err := p.control.AuditRecords(t.Context(), control.AuditFilter{Action: "access.decide", Target: host})
 		return err == nil && len(records) == 1 && records[0].Outcome == "allowed" && records[0].Actor == p.token.ClientID
 	})
 	began := time.Now()

@@ -26,13 +26,14 @@ const testWait = 15 * time.Second
 
 // memory is a state in memory.
 type memory struct {
-	mu      sync.Mutex
-	tokens  map[string]*access.ServiceToken
-	apps    map[string]*access.Application // by hostname
-	tunnels map[string]*control.Tunnel     // by ID
-	changed chan struct{}
-	audits  []control.AuditRecord
-	signer  *access.Signer
+	mu       sync.Mutex
+	tokens   map[string]*access.ServiceToken
+	apps     map[string]*access.Application    // by hostname
+	policies map[string]*access.ReusablePolicy // by ID
+	tunnels  map[string]*control.Tunnel        // by ID
+	changed  chan struct{}
+	audits   []control.AuditRecord
+	signer   *access.Signer
 
 	present     control.Relay // what the relay said last
 	connections map[string][]control.Connection
@@ -71,9 +72,10 @@ func (m *memory) Presence() presence {
 
 // view is one moment of a memory.
 type view struct {
-	tokens  map[string]*access.ServiceToken
-	apps    map[string]*access.Application
-	tunnels map[string]*control.Tunnel
+	tokens   map[string]*access.ServiceToken
+	apps     map[string]*access.Application
+	policies map[string]*access.ReusablePolicy
+	tunnels  map[string]*control.Tunnel
 }
 
 func newMemory() *memory {
@@ -87,7 +89,7 @@ func newMemory() *memory {
 func (m *memory) Now() snapshot {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return view{maps.Clone(m.tokens), maps.Clone(m.apps), maps.Clone(m.tunnels)}
+	return view{maps.Clone(m.tokens), maps.Clone(m.apps), maps.Clone(m.policies), maps.Clone(m.tunnels)}
 }
 
 func (m *memory) Changed() <-chan struct{} {
@@ -152,6 +154,11 @@ func (v view) ServiceToken(clientID string) (*access.ServiceToken, bool) {
 func (v view) Application(hostname string) (*access.Application, bool) {
 	a, ok := v.apps[hostname]
 	return a, ok
+}
+
+func (v view) Policy(id string) (*access.ReusablePolicy, bool) {
+	p, ok := v.policies[id]
+	return p, ok
 }
 
 func (v view) ApplicationByID(id string) (*access.Application, bool) {

@@ -91,7 +91,7 @@ func TestAccountsAreIsolated(t *testing.T) {
 		"cfd_tunnel": tunnel.ID, "service_tokens": database.Tunnel.ServiceTokenID, "apps": app.ID, "policies": app.Policies[0].ID,
 		"configs": database.ID, "credentials": database.Credential.ID, "tokens": must[[]v4.APIToken](w, "GET", "/tokens", "")[0].ID,
 	}
-	before, err := w.control.AuditRecords(context.Background(), control.AuditFilter{})
+	before, _, err := w.control.AuditRecords(context.Background(), control.AuditFilter{})
 	if err != nil {
 		t.Fatal(err)
 	}

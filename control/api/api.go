@@ -167,23 +167,6 @@ func (s *statusOnly) Header() http.Header         { return s.header }
 func (s *statusOnly) Write(p []byte) (int, error) { return len(p), nil }
 func (s *statusOnly) WriteHeader(status int)      { s.status = status }
 
-// audit records a change, or the attempt.
-func (a *API) audit(c *call, action string, failed *failure) {
-	record := control.AuditRecord{
-		Time:    time.Now(),
-		Account: c.token.AccountID,
-		Actor:   c.token.ID,
-		Action:  action,
-		Target:  bounded(c.target),
-		Outcome: "ok",
-		Remote:  c.RemoteAddr,
-	}
-	if failed != nil {
-		record.Outcome, record.Reason = "error", bounded(failed.Error())
-	}
-	a.control.Audit(record)
-}
-
 // textMax bounds, in bytes, what a record or an error repeats of a request: names have at most 255, and the store takes no record
 // as long as a body may be.
 const textMax = 512

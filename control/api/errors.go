@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strings"
 
+	"github.com/sluicedb/sluice/access"
 	"github.com/sluicedb/sluice/control"
 	v4 "github.com/sluicedb/sluice/control/api/v4"
 )
@@ -18,8 +19,10 @@ const (
 	codeNotFound       = 1002  // 404: nothing has this id
 	codeExists         = 1003  // 409: the name or hostname is taken
 	codeConflict       = 1004  // 409: changed by somebody else at the same time; read again and retry
+	codeInUse          = 1005  // 409: something else uses it
 	codeUnavailable    = 1006  // 503: the store does not answer; retry
 	codeInternal       = 1007  // 500: the server's log says more
+	codeTwoSecrets     = 1008  // 409: the token has two live secrets already
 	codeMalformed      = 6007  // 400: the body is not JSON of this shape (Cloudflare)
 	codeTooLarge       = 6008  // 413: the body is longer than 1 MiB
 	codeQuery          = 6009  // 400: a query parameter is wrong
@@ -74,6 +77,10 @@ func asFailure(err error, noun string) (*failure, bool) {
 		return fail(http.StatusNotFound, codeNotFound, "no such "+noun), true
 	case errors.Is(err, control.ErrExists):
 		return fail(http.StatusConflict, codeExists, err.Error()), true
+	case errors.Is(err, control.ErrInUse):
+		return fail(http.StatusConflict, codeInUse, err.Error()), true
+	case errors.Is(err, access.ErrTwoSecrets):
+		return fail(http.StatusConflict, codeTwoSecrets, "two secrets are live already: wait until the previous one expires, or rotate without a grace"), true
 	case errors.Is(err, control.ErrConflict):
 		return fail(http.StatusConflict, codeConflict, "the "+noun+" was changed by somebody else at the same time; read it again and retry"), true
 	case errors.Is(err, control.ErrUnavailable), errors.Is(err, context.DeadlineExceeded):

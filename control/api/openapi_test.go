@@ -68,8 +68,9 @@ func TestOpenAPIHasEveryRoute(t *testing.T) {
 			t.Errorf("%s %s: the operationId %q is another's too, or no method's name: register a method of API", op.method, op.path, id)
 		}
 		ids[id] = true
+		// Making a policy reusable is a PUT without a body in Cloudflare's API.
 		hasBody := described["requestBody"] != nil
-		if write := slices.Contains([]string{"PUT", "PATCH"}, op.method); write && !hasBody {
+		if write := slices.Contains([]string{"PUT", "PATCH"}, op.method); write && !hasBody && !strings.HasSuffix(op.path, "/make_reusable") {
 			t.Errorf("%s %s has no body: its route in routes.go must say .takes(v4.SomeType{})", op.method, op.path)
 		}
 		for _, name := range op.query {

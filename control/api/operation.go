@@ -99,6 +99,12 @@ func (op *operation) concernsInstallation() *operation {
 	return op
 }
 
+// asks declares the query parameters of an operation that lists nothing.
+func (op *operation) asks(query ...string) *operation {
+	op.query = append(op.query, query...)
+	return op
+}
+
 // serve answers one request of an operation.
 func (a *API) serve(op *operation, w http.ResponseWriter, r *http.Request) {
 	token, ok := a.authenticate(w, r)
@@ -110,6 +116,7 @@ func (a *API) serve(op *operation, w http.ResponseWriter, r *http.Request) {
 	c := &call{ResponseWriter: w, Request: op.bare(r), account: token.AccountID, token: token, snapshot: a.control.Snapshot(), api: a, op: op}
 	var result any
 	err := op.admits(token, r.PathValue("account"))
+	ctx, trail := control.WithTrail(ctx)
 	if err == nil {
 		result, err = op.handle(ctx, c)
 	}
@@ -121,7 +128,7 @@ func (a *API) serve(op *operation, w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if op.action != "" {
-		a.audit(c, op.action, failed)
+		a.audit(c, op.action, failed, trail.Changes())
 	}
 	if failed != nil {
 		a.writeFailure(w, failed)

@@ -18,7 +18,7 @@ func (a *API) routes() {
 	a.route("GET /user/tokens/verify", "API token", "", a.verifyToken).gives(v4.TokenStatus{})
 	a.route("GET /accounts", "account", "", a.listAccounts).lists(v4.Account{})
 	a.route("GET /accounts/{account}", "account", "", a.getAccount).gives(v4.Account{})
-	a.route("GET /accounts/{account}/audit_logs", "audit record", "", a.listAudit).lists(v4.AuditRecord{}, "actor", "action", "target", "outcome", "since", "before")
+	a.route("GET /accounts/{account}/audit_logs", "audit record", "", a.listAudit).lists(v4.AuditRecord{}, "actor", "action", "target", "outcome", "since", "before", "cursor", "after")
 
 	const tokens = "/accounts/{account}/tokens"
 	a.route("GET "+tokens, "API token", "", a.listAPITokens).lists(v4.APIToken{}, "name")
@@ -32,12 +32,16 @@ func (a *API) routes() {
 	a.route("DELETE "+installation+"/accounts/{id}", "account", "account.delete", a.deleteAccount).gives(v4.Deleted{}).concernsInstallation()
 
 	const tunnels = "/accounts/{account}/cfd_tunnel"
-	a.route("GET "+tunnels, "tunnel", "", a.listTunnels).lists(v4.Tunnel{}, "name", "is_deleted")
+	a.route("GET "+tunnels, "tunnel", "", a.listTunnels).lists(v4.Tunnel{}, "name", "uuid", "status", "is_deleted")
 	a.route("POST "+tunnels, "tunnel", "tunnel.create", a.createTunnel).takes(v4.TunnelCreate{}).gives(v4.Tunnel{})
 	a.route("GET "+tunnels+"/{id}", "tunnel", "", a.getTunnel).gives(v4.Tunnel{})
+	a.route("PATCH "+tunnels+"/{id}", "tunnel", "tunnel.update", a.updateTunnel).takes(v4.TunnelUpdate{}).gives(v4.Tunnel{})
 	a.route("DELETE "+tunnels+"/{id}", "tunnel", "tunnel.delete", a.deleteTunnel).gives(v4.Tunnel{})
 	// A token is a secret: who asked for it is worth a record though nothing changes.
 	a.route("GET "+tunnels+"/{id}/token", "tunnel", "tunnel.token", a.getTunnelToken).gives("")
+	a.route("POST "+tunnels+"/{id}/token", "tunnel", "tunnel.rotate", a.rotateTunnelToken).gives("")
+	a.route("GET "+tunnels+"/{id}/connections", "tunnel", "", a.listConnections).lists(v4.Connector{})
+	a.route("DELETE "+tunnels+"/{id}/connections", "tunnel", "tunnel.cleanup", a.cleanUpConnections).asks("client_id")
 	a.route("GET "+tunnels+"/{id}/configurations", "tunnel", "", a.getConfiguration).gives(v4.TunnelConfiguration{})
 	a.route("PUT "+tunnels+"/{id}/configurations", "tunnel", "tunnel.configure", a.putConfiguration).takes(v4.TunnelConfigurationUpdate{}).gives(v4.TunnelConfiguration{})
 
@@ -46,6 +50,8 @@ func (a *API) routes() {
 	a.route("POST "+serviceTokens, "service token", "service_token.create", a.createServiceToken).takes(v4.ServiceTokenCreate{}).gives(v4.ServiceToken{})
 	a.route("GET "+serviceTokens+"/{id}", "service token", "", a.getServiceToken).gives(v4.ServiceToken{})
 	a.route("PUT "+serviceTokens+"/{id}", "service token", "service_token.update", a.updateServiceToken).takes(v4.ServiceTokenUpdate{}).gives(v4.ServiceToken{})
+	a.route("POST "+serviceTokens+"/{id}/rotate", "service token", "service_token.rotate", a.rotateServiceToken).takes(v4.ServiceTokenRotate{}).gives(v4.ServiceToken{})
+	a.route("POST "+serviceTokens+"/{id}/refresh", "service token", "service_token.refresh", a.refreshServiceToken).gives(v4.ServiceToken{})
 	a.route("DELETE "+serviceTokens+"/{id}", "service token", "service_token.delete", a.deleteServiceToken).gives(v4.ServiceToken{})
 
 	const apps = "/accounts/{account}/access/apps"
@@ -59,6 +65,18 @@ func (a *API) routes() {
 	a.route("GET "+apps+"/{id}/policies/{policy}", "policy", "", a.getPolicy).gives(v4.Policy{})
 	a.route("PUT "+apps+"/{id}/policies/{policy}", "policy", "policy.update", a.updatePolicy).takes(v4.PolicyWrite{}).gives(v4.Policy{})
 	a.route("DELETE "+apps+"/{id}/policies/{policy}", "policy", "policy.delete", a.deletePolicy).gives(v4.Deleted{})
+
+	a.route("PUT "+apps+"/{id}/policies/{policy}/make_reusable", "policy", "policy.share", a.makePolicyReusable).gives(v4.Policy{})
+
+	const policies = "/accounts/{account}/access/policies"
+	a.route("GET "+policies, "policy", "", a.listReusablePolicies).lists(v4.Policy{}, "name")
+	a.route("POST "+policies, "policy", "policy.create", a.createReusablePolicy).takes(v4.PolicyWrite{}).gives(v4.Policy{})
+	a.route("GET "+policies+"/{id}", "policy", "", a.getReusablePolicy).gives(v4.Policy{})
+	a.route("PUT "+policies+"/{id}", "policy", "policy.update", a.updateReusablePolicy).takes(v4.PolicyWrite{}).gives(v4.Policy{})
+	a.route("DELETE "+policies+"/{id}", "policy", "policy.delete", a.deleteReusablePolicy).gives(v4.Deleted{})
+
+	// It changes nothing, but takes a guess at a secret: who made it is worth a record.
+	a.route("POST /accounts/{account}/access/test", "hostname", "access.test", a.testAccess).takes(v4.AccessTest{}).gives(v4.AccessTestResult{})
 
 	const configs = "/accounts/{account}/hyperdrive/configs"
 	a.route("GET "+configs, "database", "", a.listDatabases).lists(v4.Database{}, "name")

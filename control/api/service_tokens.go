@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/sluicedb/sluice/access"
@@ -29,8 +30,11 @@ func (a *API) showServiceToken(c *call) func(*access.ServiceToken) v4.ServiceTok
 	return func(t *access.ServiceToken) v4.ServiceToken {
 		shown := v4.ServiceToken{
 			ID: t.ID, Name: t.Name, ClientID: t.ClientID, Duration: forever, Enabled: !t.Disabled,
-			CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt,
+			CreatedAt: t.CreatedAt, UpdatedAt: t.UpdatedAt, ClientSecretVersion: max(t.SecretVersion, 1),
 			ExpiresAt: timeOrNull(t.ExpiresAt), LastSeenAt: timeOrNull(c.snapshot.LastSeen(t.ID)),
+		}
+		if len(t.Secrets) > 1 && time.Now().Before(t.Secrets[1].ExpiresAt) {
+			shown.PreviousClientSecretExpiresAt = &t.Secrets[1].ExpiresAt
 		}
 		if t.Duration != 0 {
 			shown.Duration = t.Duration.String()
@@ -104,19 +108,70 @@ func (a *API) updateServiceToken(ctx context.Context, c *call) (any, error) {
 	if err := c.decode(&body); err != nil {
 		return nil, err
 	}
-	updated, err := a.control.UpdateServiceToken(ctx, c.account, token.ID, func(t *access.ServiceToken) error {
+	version := max(token.SecretVersion, 1)
+	if body.ClientSecretVersion != nil && *body.ClientSecretVersion != version && *body.ClientSecretVersion != version+1 {
+		return nil, invalid("client_secret_version", fmt.Sprintf("must be %d, or %d to rotate the secret", version, version+1))
+	}
+	updated, err := a.control.UpdateServiceToken(ctx, c.account, token.ID, func(t *access.ServiceToken) (err error) {
 		if body.Name != nil {
 			t.Name = *body.Name
 		}
 		if body.Enabled != nil {
 			t.Disabled = !*body.Enabled
 		}
-		return nil
+		if body.Duration != nil {
+			t.Duration, err = decodeDuration(*body.Duration)
+		}
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
+	if body.ClientSecretVersion != nil && *body.ClientSecretVersion > version {
+		return a.rotated(ctx, c, token.ID, body.PreviousClientSecretExpiresAt)
+	}
 	return a.showServiceToken(c)(updated), nil
+}
+
+func (a *API) rotateServiceToken(ctx context.Context, c *call) (any, error) {
+	token, err := a.serviceToken(c)
+	if err != nil {
+		return nil, err
+	}
+	var body v4.ServiceTokenRotate
+	if c.ContentLength != 0 { // nothing needs to be said
+		if err := c.decode(&body); err != nil {
+			return nil, err
+		}
+	}
+	return a.rotated(ctx, c, token.ID, body.PreviousClientSecretExpiresAt)
+}
+
+// rotated gives a service token another secret, and shows it.
+func (a *API) rotated(ctx context.Context, c *call, id string, previous *time.Time) (any, error) {
+	var grace time.Time
+	if previous != nil {
+		grace = *previous
+	}
+	token, secret, err := a.control.RotateServiceToken(ctx, c.account, id, grace)
+	if err != nil {
+		return nil, err
+	}
+	shown := a.showServiceToken(c)(token)
+	shown.ClientSecret = secret.Reveal()
+	return shown, nil
+}
+
+func (a *API) refreshServiceToken(ctx context.Context, c *call) (any, error) {
+	token, err := a.serviceToken(c)
+	if err != nil {
+		return nil, err
+	}
+	refreshed, err := a.control.RefreshServiceToken(ctx, c.account, token.ID)
+	if err != nil {
+		return nil, err
+	}
+	return a.showServiceToken(c)(refreshed), nil
 }
 
 func (a *API) deleteServiceToken(ctx context.Context, c *call) (any, error) {

@@ -4,9 +4,10 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"regexp"
 	"slices"
-	"strings"
 
+	"github.com/sluicedb/sluice/access"
 	"github.com/sluicedb/sluice/control"
 	v4 "github.com/sluicedb/sluice/control/api/v4"
 )
@@ -14,6 +15,16 @@ import (
 // catchAll is the last ingress rule of every tunnel: what no hostname leads to is answered by nobody. Cloudflare's clients send it
 // and expect it back; the store does not hold it.
 const catchAll = "http_status:404"
+
+// httpStatus is what Cloudflare's clients write into it.
+var httpStatus = regexp.MustCompile(`^http_status:[1-9][0-9]{2}$`)
+
+// The states of a tunnel.
+const (
+	statusHealthy  = "healthy"
+	statusDown     = "down"
+	statusInactive = "inactive"
+)
 
 func (a *API) tunnel(c *call) (*control.Tunnel, error) {
 	c.target = c.PathValue("id")
@@ -24,20 +35,44 @@ func (a *API) tunnel(c *call) (*control.Tunnel, error) {
 	return tunnel, nil
 }
 
-func showTunnel(t *control.Tunnel) v4.Tunnel {
-	return v4.Tunnel{
-		ID: t.ID, AccountTag: t.AccountID, Name: t.Name, CreatedAt: t.CreatedAt,
-		TunType: "cfd_tunnel", ConfigSrc: "cloudflare", RemoteConfig: true, Hostnames: len(t.Ingress),
+// showTunnels returns what shows a tunnel as it is now.
+func (a *API) showTunnels(c *call) func(*control.Tunnel) v4.Tunnel {
+	presence := a.control.Presence()
+	return func(t *control.Tunnel) v4.Tunnel {
+		shown := v4.Tunnel{
+			ID: t.ID, AccountTag: t.AccountID, Name: t.Name, CreatedAt: t.CreatedAt, TunType: "cfd_tunnel", ConfigSrc: "cloudflare",
+			RemoteConfig: true, Hostnames: len(t.Ingress), TokenVersion: max(t.SecretVersion, 1),
+			Status: statusInactive, Connections: []v4.TunnelConnection{},
+		}
+		for _, connection := range presence.Connections(t.ID) {
+			shown.Connections = append(shown.Connections, showConnection(connection))
+			if shown.ConnsActiveAt == nil || connection.Since.Before(*shown.ConnsActiveAt) {
+				shown.ConnsActiveAt = &connection.Since
+			}
+		}
+		seen := c.snapshot.LastSeen(t.ID)
+		switch {
+		case shown.ConnsActiveAt != nil:
+			shown.Status = statusHealthy
+		case !seen.IsZero():
+			shown.Status, shown.ConnsInactiveAt = statusDown, &seen
+		}
+		return shown
 	}
 }
 
 func (a *API) listTunnels(_ context.Context, c *call) (any, error) {
-	query := c.URL.Query()
+	query, show := c.URL.Query(), a.showTunnels(c)
 	if query.Get("is_deleted") == "true" {
 		// Deleted tunnels are gone.
-		return paginate(query, nil, showTunnel)
+		return paginate(query, nil, show)
 	}
-	return paginate(query, named(query.Get("name"), c.snapshot.Tunnels(c.account), func(t *control.Tunnel) string { return t.Name }), showTunnel)
+	tunnels := named(query.Get("name"), c.snapshot.Tunnels(c.account), func(t *control.Tunnel) string { return t.Name })
+	tunnels = named(query.Get("uuid"), tunnels, func(t *control.Tunnel) string { return t.ID })
+	if status := query.Get("status"); status != "" {
+		tunnels = named(status, tunnels, func(t *control.Tunnel) string { return show(t).Status })
+	}
+	return paginate(query, tunnels, show)
 }
 
 // named keeps the items with this name, or all of them when name is empty.
@@ -63,12 +98,12 @@ func (a *API) createTunnel(ctx context.Context, c *call) (any, error) {
 	if body.ConfigSrc != "" && body.ConfigSrc != "cloudflare" {
 		return nil, invalid("config_src", `must be "cloudflare": ingress is configured here, not beside the connector`)
 	}
-	tunnel, err := a.control.CreateTunnel(ctx, c.account, body.Name)
+	tunnel, err := a.control.CreateTunnelWith(ctx, c.account, body.Name, control.Secret(body.TunnelSecret))
 	if err != nil {
 		return nil, err
 	}
 	c.target = tunnel.ID
-	return showTunnel(tunnel), nil
+	return a.showTunnels(c)(tunnel), nil
 }
 
 func (a *API) getTunnel(_ context.Context, c *call) (any, error) {
@@ -76,7 +111,33 @@ func (a *API) getTunnel(_ context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return showTunnel(tunnel), nil
+	return a.showTunnels(c)(tunnel), nil
+}
+
+func (a *API) updateTunnel(ctx context.Context, c *call) (any, error) {
+	tunnel, err := a.tunnel(c)
+	if err != nil {
+		return nil, err
+	}
+	var body v4.TunnelUpdate
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	rename := func(t *control.Tunnel) error {
+		if body.Name != nil {
+			t.Name = *body.Name
+		}
+		return nil
+	}
+	if body.TunnelSecret == nil {
+		tunnel, err = a.control.UpdateTunnel(ctx, c.account, tunnel.ID, rename)
+	} else {
+		tunnel, err = a.control.RotateTunnelSecret(ctx, c.account, tunnel.ID, control.Secret(*body.TunnelSecret), rename)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return a.showTunnels(c)(tunnel), nil
 }
 
 func (a *API) deleteTunnel(ctx context.Context, c *call) (any, error) {
@@ -87,7 +148,7 @@ func (a *API) deleteTunnel(ctx context.Context, c *call) (any, error) {
 	if err := a.control.DeleteTunnel(ctx, c.account, tunnel.ID); err != nil {
 		return nil, err
 	}
-	return showTunnel(tunnel), nil
+	return a.showTunnels(c)(tunnel), nil
 }
 
 func (a *API) getTunnelToken(_ context.Context, c *call) (any, error) {
@@ -95,6 +156,23 @@ func (a *API) getTunnelToken(_ context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	return a.tokenOf(tunnel)
+}
+
+func (a *API) rotateTunnelToken(ctx context.Context, c *call) (any, error) {
+	tunnel, err := a.tunnel(c)
+	if err != nil {
+		return nil, err
+	}
+	rotated, err := a.control.RotateTunnelSecret(ctx, c.account, tunnel.ID, "", func(*control.Tunnel) error { return nil })
+	if err != nil {
+		return nil, err
+	}
+	return a.tokenOf(rotated)
+}
+
+// tokenOf makes the text that a tunnel's connectors are started with.
+func (a *API) tokenOf(tunnel *control.Tunnel) (any, error) {
 	secret, err := a.control.TunnelSecret(tunnel)
 	if err != nil {
 		return nil, fmt.Errorf("tunnel %s: open its secret: %w", tunnel.ID, err)
@@ -159,19 +237,24 @@ func decodeIngress(config *v4.TunnelIngress) ([]control.Ingress, error) {
 		return nil, invalid("config", "is required")
 	}
 	rules := config.Ingress
-	if n := len(rules); n > 0 && rules[n-1].Hostname == "" && strings.HasPrefix(rules[n-1].Service, "http_status:") {
-		rules = rules[:n-1]
-	}
 	ingress := make([]control.Ingress, 0, len(rules))
-	var wrong control.ValidationError
+	var faults access.Faults
 	for i, rule := range rules {
+		at := faults.In(fmt.Sprintf("ingress[%d]", i))
 		if rule.Path != "" {
-			wrong.Faults = append(wrong.Faults, control.Fault{Field: fmt.Sprintf("ingress[%d].path", i), Message: "must be empty: a database has no paths"})
+			at.Addf("path", "must be empty: a database has no paths")
 		}
-		ingress = append(ingress, control.Ingress{Hostname: rule.Hostname, Service: rule.Service})
+		switch {
+		case rule.Hostname != "":
+			ingress = append(ingress, control.Ingress{Hostname: rule.Hostname, Service: rule.Service})
+		case i < len(rules)-1:
+			at.Addf("hostname", "is missing: only the last rule, the catch-all, has none")
+		case !httpStatus.MatchString(rule.Service):
+			at.Addf("service", "must be http_status:404 in the catch-all, the last rule, which has no hostname: what no rule names is not reached")
+		}
 	}
-	if len(wrong.Faults) > 0 {
-		return nil, &wrong
+	if err := faults.Err(); err != nil {
+		return nil, err
 	}
 	return slices.Clip(ingress), nil
 }

@@ -28,6 +28,8 @@ type ResultInfo struct {
 	Count      int `json:"count"`
 	TotalCount int `json:"total_count"`
 	TotalPages int `json:"total_pages"`
+	// Cursor is the query parameter that reads on behind this answer; absent at the end. Only audit records have it.
+	Cursor string `json:"cursor,omitempty"`
 }
 
 // Deleted answers the deletion of a thing that has nothing else to show.

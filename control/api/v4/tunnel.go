@@ -15,13 +15,70 @@ type Tunnel struct {
 	TunType      string `json:"tun_type"`
 	ConfigSrc    string `json:"config_src"`
 	RemoteConfig bool   `json:"remote_config"`
+	// Status is healthy while a connector is connected, down when none is any more, and inactive when none ever was.
+	Status string `json:"status"`
+	// Connections are the sessions of its connectors.
+	Connections []TunnelConnection `json:"connections"`
+	// ConnsActiveAt is since when the oldest of them is up; null when there is none.
+	ConnsActiveAt *time.Time `json:"conns_active_at"`
+	// ConnsInactiveAt is when, about, the last one ended; null while there is one.
+	ConnsInactiveAt *time.Time `json:"conns_inactive_at"`
 	// Hostnames is ours: how many hostnames are routed to the tunnel.
 	Hostnames int `json:"hostnames"`
+	// TokenVersion is ours: it grows by one with each rotation of the token, from 1.
+	TokenVersion int `json:"token_version"`
+}
+
+// TunnelConnection is one session of a connector with a relay.
+type TunnelConnection struct {
+	ID   string `json:"id"`
+	UUID string `json:"uuid"`
+	// ClientID is the connector's: one for each process.
+	ClientID      string `json:"client_id"`
+	ClientVersion string `json:"client_version"`
+	// ColoName is the relay's id.
+	ColoName string `json:"colo_name"`
+	// IsPendingReconnect is always false: a session that is lost is gone from the list.
+	IsPendingReconnect bool      `json:"is_pending_reconnect"`
+	OpenedAt           time.Time `json:"opened_at"`
+	// OriginIP is the address that the connector comes from.
+	OriginIP string `json:"origin_ip"`
+	// Slot, Protocol (quic or websocket), Streams (that are open) and ConfigVersion (of the ingress in force) are ours.
+	Slot          uint32 `json:"slot"`
+	Protocol      string `json:"protocol"`
+	Streams       int    `json:"streams"`
+	ConfigVersion int64  `json:"config_version"`
+}
+
+// Connector is one connector process with its sessions: /cfd_tunnel/{id}/connections.
+type Connector struct {
+	ID string `json:"id"`
+	// Arch is the machine's, such as linux_amd64; empty when the connector does not say.
+	Arch string `json:"arch"`
+	// ConfigVersion is the least that one of its sessions has in force.
+	ConfigVersion int64              `json:"config_version"`
+	Conns         []TunnelConnection `json:"conns"`
+	Features      []string           `json:"features"`
+	// RunAt is since when its oldest session is up.
+	RunAt   time.Time `json:"run_at"`
+	Version string    `json:"version"`
+	// Labels is ours: what the connector was told to say of itself.
+	Labels map[string]string `json:"labels,omitempty"`
+}
+
+// TunnelUpdate is the body of PATCH /cfd_tunnel/{id}; what is null stays as it is.
+type TunnelUpdate struct {
+	Name *string `json:"name,omitempty"`
+	// TunnelSecret rotates the token: connectors that came with the old one are disconnected. It is the base64 of at least 32
+	// random bytes. POST /cfd_tunnel/{id}/token makes one itself.
+	TunnelSecret *string `json:"tunnel_secret,omitempty"`
 }
 
 // TunnelCreate is the body of POST /cfd_tunnel.
 type TunnelCreate struct {
 	Name string `json:"name"`
+	// TunnelSecret is the base64 of at least 32 random bytes; the server makes one when it is absent.
+	TunnelSecret string `json:"tunnel_secret,omitempty"`
 	// ConfigSrc may be empty or "cloudflare".
 	ConfigSrc string `json:"config_src,omitempty"`
 }
