@@ -44,7 +44,7 @@ func BenchmarkCreateDatabase(b *testing.B) {
 	for b.Loop() {
 		d := managed(fmt.Sprintf("db%d", i))
 		d.Origin.Host = "10.0.0.1"
-		if _, err := c.CreateDatabase(context.Background(), d); err != nil {
+		if _, err := c.CreateDatabase(context.Background(), d, nil); err != nil {
 			b.Fatal(err)
 		}
 		i++

@@ -101,7 +101,7 @@ func writeUntilKilled(job childJob) error {
 		}
 	}
 	for i := job.From; ; i++ {
-		made, err := c.CreateManagedDatabase(ctx, tunnel.ID, "tcp://10.0.0.1:5432", managed(fmt.Sprintf("db-%d-%d", job.From, i)))
+		made, err := c.CreateManagedDatabase(ctx, tunnel.ID, "tcp://10.0.0.1:5432", managed(fmt.Sprintf("db-%d-%d", job.From, i)), nil)
 		if err != nil {
 			return err
 		}

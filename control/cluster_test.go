@@ -169,7 +169,7 @@ func TestClusterSurvivesANode(t *testing.T) {
 			kill(t, servers[leader])
 		}
 		start := time.Now()
-		made, err := writer.CreateManagedDatabase(t.Context(), tunnel.ID, "tcp://10.0.0.1:5432", managed(fmt.Sprintf("db%d", i)))
+		made, err := writer.CreateManagedDatabase(t.Context(), tunnel.ID, "tcp://10.0.0.1:5432", managed(fmt.Sprintf("db%d", i)), nil)
 		longest = max(longest, time.Since(start))
 		if err != nil {
 			// Whoever asks may try again; what was not acknowledged is not counted.

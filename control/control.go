@@ -35,7 +35,9 @@ type Config struct {
 	// PublicHosts are the names and addresses that the server certificate
 	// covers, besides localhost, the loopback addresses and this host's name.
 	PublicHosts []string
-	Logger      *slog.Logger // nil: slog.Default()
+	// MaxDatabases is how many databases an account may have; 0: no limit.
+	MaxDatabases int
+	Logger       *slog.Logger // nil: slog.Default()
 }
 
 // Control is one node's hold on the desired state. Its methods are safe for
@@ -55,6 +57,8 @@ type Control struct {
 	audit      *auditor
 	metrics    *metrics
 	presence   *presence
+
+	maxDatabases int // in an account; 0: no limit
 
 	turn chan struct{} // held by the one change of this node that is tried again
 
@@ -79,11 +83,12 @@ func Open(ctx context.Context, cfg Config) (*Control, error) {
 		return nil, err
 	}
 	c := &Control{
-		logger:   cfg.Logger,
-		replica:  newReplica(cfg.Logger),
-		presence: newPresenceOf(cfg.Logger),
-		turn:     make(chan struct{}, 1),
-		seen:     map[string]time.Time{},
+		logger:       cfg.Logger,
+		maxDatabases: cfg.MaxDatabases,
+		replica:      newReplica(cfg.Logger),
+		presence:     newPresenceOf(cfg.Logger),
+		turn:         make(chan struct{}, 1),
+		seen:         map[string]time.Time{},
 	}
 	c.metrics = newMetrics(c)
 	if err := c.open(ctx, cfg); err != nil {
@@ -194,8 +199,9 @@ func checkStoreURL(list string) error {
 	return nil
 }
 
-// Run follows the store, so that the snapshot has what other nodes write, and
-// writes audit records, token uses and the presence of a relay here. It blocks until ctx ends, gives what is
+// Run follows the store, so that the snapshot has what other nodes write, writes
+// audit records, token uses and the presence of a relay here, and takes away what
+// was left unfinished. It blocks until ctx ends, gives what is
 // queued a few seconds, and returns nil then.
 func (c *Control) Run(ctx context.Context) error {
 	if c.running.Swap(true) {
@@ -208,6 +214,7 @@ func (c *Control) Run(ctx context.Context) error {
 	g.Go(func() error { return c.flushSeen(ctx) })
 	g.Go(func() error { return c.presence.follow(ctx) })
 	g.Go(func() error { return c.presence.tell(ctx) })
+	g.Go(func() error { return c.reapPending(ctx) })
 	if err := g.Wait(); !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}

@@ -18,9 +18,15 @@ type Database struct {
 	// OriginConnectionLimit is the soft maximum of origin connections.
 	OriginConnectionLimit int     `json:"origin_connection_limit"`
 	Pooling               Pooling `json:"pooling,omitzero"`
+	// Version starts at 1 and grows with every change of what is set here, but
+	// for Credentials and CacheEpoch.
+	Version int64 `json:"version,omitempty"`
 	// Generation starts at 1 and grows with every change of Origin or MTLS:
 	// connections of an older generation are retired when they are next idle.
-	Generation int64     `json:"generation"`
+	Generation int64 `json:"generation"`
+	// CacheEpoch grows with every purge: what a cache stored in an earlier one is
+	// not to be answered any more.
+	CacheEpoch int64     `json:"cache_epoch,omitempty"`
 	Managed    *Managed  `json:"managed,omitempty"` // what CreateManagedDatabase made with it
 	CreatedOn  time.Time `json:"created_on"`
 	ModifiedOn time.Time `json:"modified_on"`
@@ -30,7 +36,7 @@ type Database struct {
 // reached directly at Host:Port, or, with AccessClientID, through the tunnel
 // that Host belongs to; a port and an access client exclude each other.
 type Origin struct {
-	Scheme   string `json:"scheme"` // postgres or postgresql
+	Scheme   string `json:"scheme"` // postgres, postgresql or mysql
 	Host     string `json:"host"`
 	Port     int    `json:"port,omitempty"` // 0 with AccessClientID
 	Database string `json:"database"`
@@ -55,11 +61,23 @@ const (
 	SSLDisable    = "disable"   // see Origin.Insecure
 )
 
-// MTLS says how the origin's TLS is checked.
+// MTLS says how the origin's TLS is checked, and what the proxy shows to it.
 type MTLS struct {
-	SSLMode       string `json:"sslmode"`
-	CACertificate string `json:"ca_certificate,omitempty"` // PEM; empty: the system's roots
-	ServerName    string `json:"server_name,omitempty"`    // that the certificate is for; empty: Origin.Host
+	SSLMode string `json:"sslmode"`
+	// The CA of the origin's certificate is one of CACertificate, in PEM form, and
+	// CACertificateID, of a Certificate. Where there is neither, the system's roots count.
+	CACertificate       string `json:"ca_certificate,omitempty"`
+	CACertificateID     string `json:"ca_certificate_id,omitempty"`
+	ClientCertificateID string `json:"mtls_certificate_id,omitempty"`
+	ServerName          string `json:"server_name,omitempty"` // that the certificate is for; empty: Origin.Host
+}
+
+// hasCA reports whether a CA of the origin's own is given.
+func (m MTLS) hasCA() bool { return m.CACertificate != "" || m.CACertificateID != "" }
+
+// uses reports whether m names the certificate with this ID.
+func (m MTLS) uses(id string) bool {
+	return id != "" && (m.CACertificateID == id || m.ClientCertificateID == id)
 }
 
 // Caching says what the proxy may answer from memory.
@@ -79,6 +97,7 @@ const (
 	MinOriginConnections        = 5
 	DefaultOriginConnections    = 20
 	DefaultPostgresPort         = 5432
+	DefaultMySQLPort            = 3306
 	maxOriginConnections        = 10_000 // more than any PostgreSQL serves; catches a slip of the finger
 	maxIdentifier               = 63     // bytes, of user and database ("Limits", footnote 1)
 	maxPassword                 = 1024   // bytes; PostgreSQL's own clients read 1,000 and some
@@ -144,6 +163,9 @@ func (d *Database) fillDefaults() {
 	}
 	if d.Origin.Port == 0 && d.Origin.AccessClientID == "" {
 		d.Origin.Port = DefaultPostgresPort
+		if d.Origin.Scheme == "mysql" {
+			d.Origin.Port = DefaultMySQLPort
+		}
 	}
 	if d.MTLS.SSLMode == "" {
 		d.MTLS.SSLMode = SSLRequire

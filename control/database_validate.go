@@ -1,8 +1,6 @@
 package control
 
 import (
-	"crypto/x509"
-	"encoding/pem"
 	"fmt"
 	"net/netip"
 	"strings"
@@ -42,9 +40,9 @@ func (d *Database) Validate() error {
 
 func (o *Origin) validate(f *access.Faults) {
 	switch o.Scheme {
-	case "postgres", "postgresql":
+	case "postgres", "postgresql", "mysql":
 	default:
-		f.Addf("scheme", "must be postgres or postgresql, not %q", clip(o.Scheme))
+		f.Addf("scheme", "must be postgres, postgresql or mysql, not %q", clip(o.Scheme))
 	}
 	identifier(f, "database", o.Database)
 	identifier(f, "user", o.User)
@@ -84,7 +82,7 @@ func (o *Origin) validate(f *access.Faults) {
 	}
 }
 
-// identifier checks a user or database name of PostgreSQL.
+// identifier checks a user or database name of an origin.
 func identifier(f *access.Faults, field, name string) {
 	switch {
 	case name == "":
@@ -111,41 +109,17 @@ func (d *Database) validateTLS(f *access.Faults) {
 			f.Addf("mtls.server_name", "must be a host name or an address")
 		}
 	}
+	if d.MTLS.SSLMode == SSLVerifyCA && !d.MTLS.hasCA() {
+		f.Addf("mtls.ca_certificate_id", "is required with sslmode verify-ca")
+	}
 	if d.MTLS.CACertificate != "" {
-		if fault := certificatesFault(d.MTLS.CACertificate); fault != "" {
+		if d.MTLS.CACertificateID != "" {
+			f.Addf("mtls.ca_certificate_id", "excludes ca_certificate")
+		}
+		if _, fault := parseCertificates(d.MTLS.CACertificate); fault != "" {
 			f.Addf("mtls.ca_certificate", "%s", fault)
 		}
 	}
-}
-
-// certificatesFault says what is wrong with certificates in PEM form, or
-// returns "".
-func certificatesFault(text string) string {
-	if len(text) > maxCertificates {
-		return "has more than 256 KiB"
-	}
-	rest, found := []byte(text), 0
-	for {
-		block, next := pem.Decode(rest)
-		if block == nil {
-			break
-		}
-		rest = next
-		if block.Type != "CERTIFICATE" {
-			return fmt.Sprintf("must hold certificates only, not %q", clip(block.Type))
-		}
-		if _, err := x509.ParseCertificate(block.Bytes); err != nil {
-			return fmt.Sprintf("does not parse: certificate %d is damaged", found+1)
-		}
-		found++
-	}
-	switch {
-	case found == 0:
-		return "holds no certificate in PEM form"
-	case strings.TrimSpace(string(rest)) != "":
-		return "has something after its certificates that is not PEM"
-	}
-	return ""
 }
 
 func (d *Database) validateCaching(f *access.Faults) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 
 	"github.com/sluicedb/sluice/access"
 )
@@ -62,11 +61,29 @@ func (c *Control) sealDatabase(d *Database) error {
 // CreateDatabase stores a copy of d, whose AccountID says whose it is, with one
 // client credential of the same name. What d leaves out gets its default. Its
 // origin secrets are given as Plaintext. A name that the account has already is
-// ErrExists.
-func (c *Control) CreateDatabase(ctx context.Context, d *Database) (*NewDatabase, error) {
+// ErrExists. What test finds wrong keeps the database from being made; nil: no
+// test.
+func (c *Control) CreateDatabase(ctx context.Context, d *Database, test Test) (*NewDatabase, error) {
+	whole := *d
+	whole.ID = newHexID()
+	if test != nil {
+		candidate, err := c.rehearse(ctx, func(t *tx) (*Database, error) {
+			made, err := c.createDatabase(t, &whole, nil)
+			if err != nil {
+				return nil, err
+			}
+			return made.Database, nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		if err := test(ctx, candidate); err != nil {
+			return nil, err
+		}
+	}
 	var made *NewDatabase
 	err := c.transact(ctx, func(t *tx) (err error) {
-		made, err = c.createDatabase(t, d, nil)
+		made, err = c.createDatabase(t, &whole, nil)
 		return err
 	})
 	if err != nil {
@@ -75,17 +92,21 @@ func (c *Control) CreateDatabase(ctx context.Context, d *Database) (*NewDatabase
 	return made, nil
 }
 
-// createDatabase is CreateDatabase as a part of a larger change; owner is the
-// tunnel as that change leaves it, if it makes one.
+// createDatabase is CreateDatabase as a part of a larger change; d has its ID,
+// and owner is the tunnel as that change leaves it, if it makes one.
 func (c *Control) createDatabase(t *tx, d *Database, owner *Tunnel) (*NewDatabase, error) {
 	made := *d
-	made.ID, made.Generation, made.CreatedOn, made.ModifiedOn = newHexID(), 1, t.now, t.now
+	made.Version, made.Generation, made.CacheEpoch, made.CreatedOn, made.ModifiedOn = 1, 1, 0, t.now, t.now
 	made.Credentials = nil
 	made.fillDefaults()
 	if err := made.Validate(); err != nil {
 		return nil, err
 	}
 	if err := c.insecureHere(&made, owner); err != nil {
+		return nil, err
+	}
+	used, err := useCertificates(t, &made)
+	if err != nil {
 		return nil, err
 	}
 	credential, password, err := newCredential(t, made.Name)
@@ -99,159 +120,150 @@ func (c *Control) createDatabase(t *tx, d *Database, owner *Tunnel) (*NewDatabas
 	if err := t.claim(claimDatabase, scoped(made.AccountID, made.Name), made.ID); err != nil {
 		return nil, err
 	}
-	return &NewDatabase{Database: &made, Credential: credential, Password: password}, t.create(kindDatabase, made.ID, &made)
+	if err := c.roomForDatabase(made.AccountID); err != nil {
+		return nil, err
+	}
+	if err := t.create(kindDatabase, made.ID, &made); err != nil {
+		return nil, err
+	}
+	return &NewDatabase{Database: &made, Credential: credential, Password: password}, holdCertificates(t, used, MTLS{})
 }
 
-// CreateManagedDatabase makes a database behind a tunnel with all that it
-// needs: a hostname that leads to service, a service token, an application
-// whose one policy admits that token alone, and the database itself; all of it
-// or nothing. d names neither host, port nor access client.
-func (c *Control) CreateManagedDatabase(ctx context.Context, tunnelID, service string, d *Database) (*NewDatabase, error) {
-	var f access.Faults
-	const taken = "must be left out: the tunnel's hostname takes its place"
-	if d.Origin.Host != "" {
-		f.Addf("origin.host", taken)
+// roomForDatabase refuses a database beyond what the account may have. Changes
+// at the same moment may each find the last place.
+func (c *Control) roomForDatabase(accountID string) error {
+	s := c.Snapshot()
+	if c.maxDatabases == 0 || len(s.Databases(accountID))+len(s.pendingOf(accountID)) < c.maxDatabases {
+		return nil
 	}
-	if d.Origin.Port != 0 {
-		f.Addf("origin.port", taken)
-	}
-	if d.Origin.AccessClientID != "" {
-		f.Addf("origin.access_client_id", taken)
-	}
-	if err := f.Err(); err != nil {
-		return nil, err
-	}
-	var made *NewDatabase
-	err := c.transact(ctx, func(t *tx) (err error) {
-		made, err = c.createManaged(t, tunnelID, service, d)
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	return made, nil
-}
-
-func (c *Control) createManaged(t *tx, tunnelID, service string, d *Database) (*NewDatabase, error) {
-	if fault := nameFault(d.Name); fault != "" {
-		return nil, &ValidationError{Faults: []Fault{{Field: "name", Message: fault}}}
-	}
-	var hostname string
-	owner, err := c.updateTunnel(t, d.AccountID, tunnelID, func(next *Tunnel) (err error) {
-		hostname, err = freeHostname(t, d.Name, next.Name)
-		next.Ingress = append(next.Ingress, Ingress{Hostname: hostname, Service: service})
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	token, secret, err := createServiceToken(t, d.AccountID, "database "+d.Name, 0)
-	if err != nil {
-		return nil, err
-	}
-	app, err := createApplication(t, &access.Application{
-		AccountID: d.AccountID, Name: "database " + d.Name, Hostname: hostname,
-		Policies: []access.Policy{{
-			Name: "the proxy's service token", Decision: access.NonIdentity,
-			Include: []access.Rule{{Selector: access.SelectServiceToken, Value: token.ID}},
-		}},
-	})
-	if err != nil {
-		return nil, err
-	}
-	whole := *d
-	whole.Origin.Host, whole.Origin.AccessClientID, whole.Origin.AccessClientSecret = hostname, token.ClientID, Plaintext(secret)
-	whole.Managed = &Managed{TunnelID: tunnelID, Hostname: hostname, ServiceTokenID: token.ID, ApplicationID: app.ID}
-	made, err := c.createDatabase(t, &whole, owner)
-	if err != nil {
-		return nil, err
-	}
-	made.TunnelID, made.Hostname, made.ServiceToken, made.ApplicationID = tunnelID, hostname, token.ID, app.ID
-	return made, nil
-}
-
-// freeHostname returns <database>.<tunnel>.internal, or the same with random
-// letters if that leads somewhere already.
-func freeHostname(t *tx, database, tunnel string) (string, error) {
-	base := label(database)
-	name := base
-	for {
-		hostname := name + "." + label(tunnel) + ".internal"
-		e, err := t.get(claimKey(claimHostname, hostname))
-		if err != nil || e.value == nil {
-			return hostname, err
-		}
-		name = base[:min(len(base), 50)] + "-" + strings.ToLower(access.RandomText(8))
-	}
-}
-
-// label makes a name of ours into one label of a hostname.
-func label(name string) string {
-	out := strings.Map(func(r rune) rune {
-		if r == '.' || r == '_' {
-			return '-'
-		}
-		return r
-	}, strings.ToLower(name))
-	return strings.TrimRight(out, "-")
+	return &LimitError{Text: fmt.Sprintf("the account has %d databases, which is the most; delete one, or raise the server's --max-databases", c.maxDatabases)}
 }
 
 // UpdateDatabase changes a database. change gets a copy and may run more than
 // once; secrets are changed with Plaintext. Generation grows when Origin or
-// MTLS changed. Credentials have methods of their own.
-func (c *Control) UpdateDatabase(ctx context.Context, accountID, id string, change func(*Database) error) (*Database, error) {
-	return c.updateDatabase(ctx, accountID, id, func(_ *tx, next *Database) error {
-		credentials := next.Credentials
+// MTLS changed, and then test, unless it is nil, must find nothing wrong; what
+// somebody else changed in the meantime is ErrConflict. Credentials have methods
+// of their own.
+func (c *Control) UpdateDatabase(ctx context.Context, accountID, id string, change func(*Database) error, test Test) (*Database, error) {
+	settings := func(_ *tx, next *Database) error {
+		kept := *next
 		err := change(next)
-		next.Credentials = credentials
+		next.Credentials, next.Version, next.CacheEpoch = kept.Credentials, kept.Version+1, kept.CacheEpoch
 		return err
+	}
+	if test == nil {
+		return c.updateDatabase(ctx, accountID, id, settings)
+	}
+	var generation int64
+	candidate, err := c.rehearse(ctx, func(t *tx) (*Database, error) {
+		return c.changeDatabase(t, accountID, id, func(t *tx, next *Database) error {
+			generation = next.Generation
+			return settings(t, next)
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	if candidate.Database.Generation != generation {
+		if err := test(ctx, candidate); err != nil {
+			return nil, err
+		}
+	}
+	return c.updateDatabase(ctx, accountID, id, func(t *tx, next *Database) error {
+		if next.Version+1 != candidate.Database.Version {
+			return fmt.Errorf("database %s: %w", next.Name, ErrConflict)
+		}
+		return settings(t, next)
 	})
 }
 
 func (c *Control) updateDatabase(ctx context.Context, accountID, id string, change func(*tx, *Database) error) (*Database, error) {
 	var made *Database
-	err := c.transact(ctx, func(t *tx) error {
-		old, err := fetch(t, kindDatabase, accountID, id, (*Database).account)
-		if err != nil {
-			return err
-		}
-		next := *old
-		next.Credentials = slices.Clone(old.Credentials)
-		if err := change(t, &next); err != nil {
-			return err
-		}
-		next.ID, next.AccountID, next.CreatedOn, next.Generation, next.Managed = id, accountID, old.CreatedOn, old.Generation, old.Managed
-		if err := next.Validate(); err != nil {
-			return err
-		}
-		if err := c.insecureHere(&next, nil); err != nil {
-			return err
-		}
-		if next.Name != old.Name {
-			if err := t.claim(claimDatabase, scoped(accountID, next.Name), id); err != nil {
-				return err
-			}
-			if err := t.release(claimDatabase, scoped(accountID, old.Name), id); err != nil {
-				return err
-			}
-		}
-		if err := c.keepFormer(&next, old); err != nil {
-			return err
-		}
-		if !reflect.DeepEqual(next.Origin, old.Origin) || next.MTLS != old.MTLS {
-			next.Generation++
-		}
-		next.ModifiedOn = t.now
-		if err := c.sealDatabase(&next); err != nil {
-			return err
-		}
-		made = &next
-		return t.put(kindDatabase, id, &next)
+	err := c.transact(ctx, func(t *tx) (err error) {
+		made, err = c.changeDatabase(t, accountID, id, change)
+		return err
 	})
 	if err != nil {
 		return nil, err
 	}
 	return made, nil
+}
+
+// changeDatabase changes a database as a part of a larger change.
+func (c *Control) changeDatabase(t *tx, accountID, id string, change func(*tx, *Database) error) (*Database, error) {
+	old, err := fetch(t, kindDatabase, accountID, id, (*Database).account)
+	if err != nil {
+		return nil, err
+	}
+	next := *old
+	next.Credentials = slices.Clone(old.Credentials)
+	if err := change(t, &next); err != nil {
+		return nil, err
+	}
+	next.ID, next.AccountID, next.CreatedOn, next.Generation, next.Managed = id, accountID, old.CreatedOn, old.Generation, old.Managed
+	if err := next.Validate(); err != nil {
+		return nil, err
+	}
+	if err := c.insecureHere(&next, nil); err != nil {
+		return nil, err
+	}
+	used, err := useCertificates(t, &next)
+	if err != nil {
+		return nil, err
+	}
+	if next.Name != old.Name {
+		if err := t.claim(claimDatabase, scoped(accountID, next.Name), id); err != nil {
+			return nil, err
+		}
+		if err := t.release(claimDatabase, scoped(accountID, old.Name), id); err != nil {
+			return nil, err
+		}
+	}
+	if err := c.keepFormer(&next, old); err != nil {
+		return nil, err
+	}
+	if err := c.keepSecrets(&next, old); err != nil {
+		return nil, err
+	}
+	if !reflect.DeepEqual(next.Origin, old.Origin) || next.MTLS != old.MTLS {
+		next.Generation++
+	}
+	next.ModifiedOn = t.now
+	if err := c.sealDatabase(&next); err != nil {
+		return nil, err
+	}
+	if err := t.put(kindDatabase, id, &next); err != nil {
+		return nil, err
+	}
+	return &next, holdCertificates(t, used, old.MTLS)
+}
+
+// keepSecrets leaves a secret that is given again as it is sealed: saying the
+// same password once more, as some clients do with every change, is no change.
+func (c *Control) keepSecrets(next, old *Database) error {
+	keep := func(now *Sealed, before Sealed, field string) error {
+		if now.plain == nil {
+			return nil
+		}
+		was, err := c.sealer.open(before, kindDatabase, old.ID, field)
+		if err == nil && was == *now.plain {
+			*now = before
+		}
+		return err
+	}
+	return errors.Join(
+		keep(&next.Origin.Password, old.Origin.Password, "origin.password"),
+		keep(&next.Origin.AccessClientSecret, old.Origin.AccessClientSecret, "origin.access_client_secret"),
+	)
+}
+
+// PurgeCache makes caches forget what they have of a database: they obey its
+// next CacheEpoch as soon as their snapshot has it.
+func (c *Control) PurgeCache(ctx context.Context, accountID, id string) (*Database, error) {
+	return c.updateDatabase(ctx, accountID, id, func(_ *tx, next *Database) error {
+		next.CacheEpoch++
+		return nil
+	})
 }
 
 // DeleteDatabase deletes a database, and what CreateManagedDatabase made with
@@ -272,28 +284,6 @@ func (c *Control) DeleteDatabase(ctx context.Context, accountID, id string) erro
 		}
 		return t.write(nounKey(kindDatabase, id), nil)
 	})
-}
-
-// deleteManaged deletes what is still there of a managed database's company.
-func (c *Control) deleteManaged(t *tx, accountID string, m *Managed) error {
-	_, err := c.updateTunnel(t, accountID, m.TunnelID, func(next *Tunnel) error {
-		next.Ingress = slices.DeleteFunc(next.Ingress, func(in Ingress) bool { return in.Hostname == m.Hostname })
-		return nil
-	})
-	if err != nil && !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	if err := deleteApplication(t, accountID, m.ApplicationID); err != nil && !errors.Is(err, ErrNotFound) {
-		return err
-	}
-	_, err = fetch(t, kindServiceToken, accountID, m.ServiceTokenID, tokenAccount)
-	switch {
-	case errors.Is(err, ErrNotFound):
-		return nil
-	case err != nil:
-		return err
-	}
-	return t.deleteSeen(kindServiceToken, m.ServiceTokenID)
 }
 
 // CreateCredential adds a client credential and returns its password, which is

@@ -21,7 +21,7 @@ func TestManagedDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	made, err := c.CreateManagedDatabase(ctx, tunnel.ID, "tcp://10.0.0.5:5432", managed("orders"))
+	made, err := c.CreateManagedDatabase(ctx, tunnel.ID, "tcp://10.0.0.5:5432", managed("orders"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -54,15 +54,15 @@ func TestManagedDatabase(t *testing.T) {
 		t.Errorf("defaults: %+v %+v %d", d.Caching, d.MTLS, d.OriginConnectionLimit)
 	}
 	before := c.Snapshot()
-	if _, err := c.CreateManagedDatabase(ctx, tunnel.ID, "tcp://10.0.0.5:5432", managed("orders")); !errors.Is(err, ErrExists) {
+	if _, err := c.CreateManagedDatabase(ctx, tunnel.ID, "tcp://10.0.0.5:5432", managed("orders"), nil); !errors.Is(err, ErrExists) {
 		t.Errorf("the same name: got %v, want ErrExists", err)
 	}
 	bad := managed("bad")
 	bad.Origin.Host, bad.Origin.Port, bad.Origin.AccessClientID = "h", 1, "x"
-	if _, err := c.CreateManagedDatabase(ctx, tunnel.ID, "tcp://10.0.0.5:5432", bad); len(faults(err)) != 3 {
+	if _, err := c.CreateManagedDatabase(ctx, tunnel.ID, "tcp://10.0.0.5:5432", bad, nil); len(faults(err)) != 3 {
 		t.Errorf("host, port and client given: got %v", err)
 	}
-	if _, err := c.CreateManagedDatabase(ctx, tunnel.ID, "http://x", managed("bad")); len(faults(err)) != 1 {
+	if _, err := c.CreateManagedDatabase(ctx, tunnel.ID, "http://x", managed("bad"), nil); len(faults(err)) != 1 {
 		t.Errorf("bad service: got %v", err)
 	}
 	after := c.Snapshot()
@@ -77,7 +77,7 @@ func TestManagedDatabase(t *testing.T) {
 	}); err != nil {
 		t.Fatal(err)
 	}
-	other, err := c.CreateManagedDatabase(ctx, tunnel.ID, "tcp://10.0.0.6:5432", second)
+	other, err := c.CreateManagedDatabase(ctx, tunnel.ID, "tcp://10.0.0.6:5432", second, nil)
 	if err != nil || !strings.HasPrefix(other.Hostname, "orders-x-") {
 		t.Errorf("a hostname that is taken: %v, got %+v", err, other)
 	}
@@ -105,7 +105,7 @@ func TestUpdateDatabase(t *testing.T) {
 	ctx := t.Context()
 	d := managed("db")
 	d.Origin.Host = "10.0.0.9"
-	made, err := c.CreateDatabase(ctx, d)
+	made, err := c.CreateDatabase(ctx, d, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,7 +115,7 @@ func TestUpdateDatabase(t *testing.T) {
 	id := made.Database.ID
 	update := func(change func(*Database)) *Database {
 		t.Helper()
-		got, err := c.UpdateDatabase(ctx, DefaultAccountID, id, func(next *Database) error { change(next); return nil })
+		got, err := c.UpdateDatabase(ctx, DefaultAccountID, id, func(next *Database) error { change(next); return nil }, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,7 +136,7 @@ func TestUpdateDatabase(t *testing.T) {
 	if got, ok := c.Snapshot().Database("renamed"); !ok || got.ID != id {
 		t.Error("the new name leads nowhere")
 	}
-	if _, err := c.UpdateDatabase(ctx, "00000000000000000000000000000002", id, func(*Database) error { return nil }); !errors.Is(err, ErrNotFound) {
+	if _, err := c.UpdateDatabase(ctx, "00000000000000000000000000000002", id, func(*Database) error { return nil }, nil); !errors.Is(err, ErrNotFound) {
 		t.Errorf("another account: got %v, want ErrNotFound", err)
 	}
 	cred, password, err := c.CreateCredential(ctx, DefaultAccountID, id, "second")
@@ -166,7 +166,7 @@ func TestFormerOriginPassword(t *testing.T) {
 	ctx := t.Context()
 	d := managed("db")
 	d.Origin.Host = "10.0.0.9"
-	made, err := c.CreateDatabase(ctx, d)
+	made, err := c.CreateDatabase(ctx, d, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -185,7 +185,7 @@ func TestFormerOriginPassword(t *testing.T) {
 		{"of that user", func(d *Database) { d.Origin.Password = Plaintext("five") }, "four"},
 		{"another host", func(d *Database) { d.Origin.Host = "10.0.0.10" }, ""},
 	} {
-		got, err := c.UpdateDatabase(ctx, DefaultAccountID, made.Database.ID, func(next *Database) error { step.change(next); return nil })
+		got, err := c.UpdateDatabase(ctx, DefaultAccountID, made.Database.ID, func(next *Database) error { step.change(next); return nil }, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -240,7 +240,7 @@ func TestInsecureOrigin(t *testing.T) {
 		"unix:/run/postgresql/.s.PGSQL.5432": true, "tcp://127.0.0.1:5432": true, "tcp://[::1]:5432": true, "tcp://localhost:5432": true,
 		"tcp://10.0.0.1:5432": false, "tcp://db:5432": false, "tcp://127.0.0.1.evil.example:5432": false,
 	} {
-		made, err := c.CreateManagedDatabase(ctx, tunnel.ID, service, plain("d"+strings.ToLower(access.RandomText(8))))
+		made, err := c.CreateManagedDatabase(ctx, tunnel.ID, service, plain("d"+strings.ToLower(access.RandomText(8))), nil)
 		if (err == nil) != ok {
 			t.Errorf("%s: got %v, want ok %v", service, err, ok)
 		}
@@ -258,7 +258,7 @@ func TestInsecureOrigin(t *testing.T) {
 		}
 	}
 	// Two nodes at once can get there all the same; who dials notices.
-	made, err := c.CreateManagedDatabase(ctx, tunnel.ID, "unix:/run/x", plain("raced"))
+	made, err := c.CreateManagedDatabase(ctx, tunnel.ID, "unix:/run/x", plain("raced"), nil)
 	if err != nil || !c.Snapshot().MayBePlaintext(made.Database) {
 		t.Fatalf("a unix socket: %v", err)
 	}
@@ -273,12 +273,12 @@ func TestInsecureOrigin(t *testing.T) {
 	}
 	d := plain("consent")
 	d.Origin.Insecure = false
-	if _, err := c.CreateManagedDatabase(ctx, tunnel.ID, "unix:/run/x", d); len(faults(err)) != 1 {
+	if _, err := c.CreateManagedDatabase(ctx, tunnel.ID, "unix:/run/x", d, nil); len(faults(err)) != 1 {
 		t.Errorf("without consent: got %v", err)
 	}
 	d = plain("direct")
 	d.Origin.Host = "127.0.0.1"
-	if _, err := c.CreateDatabase(ctx, d); len(faults(err)) != 1 {
+	if _, err := c.CreateDatabase(ctx, d, nil); len(faults(err)) != 1 {
 		t.Errorf("a direct origin: got %v", err)
 	}
 }

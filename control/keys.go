@@ -15,6 +15,8 @@ const (
 	kindApplication  = "application"
 	kindPolicy       = "policy"
 	kindDatabase     = "database"
+	kindPending      = "pending"
+	kindCertificate  = "certificate"
 	kindSeen         = "seen"
 	kindSystem       = "system"
 	kindClaim        = "claim"

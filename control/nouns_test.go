@@ -50,12 +50,12 @@ func TestValidateReportsEveryFault(t *testing.T) {
 		{"too many hostnames", &Tunnel{Name: "a", Ingress: manyIngress(MaxIngress + 1)}, []string{"ingress has more than 900 hostnames"}},
 		{"empty database", &Database{}, []string{
 			"name is required",
-			`origin.scheme must be postgres or postgresql, not ""`,
+			`origin.scheme must be postgres, postgresql or mysql, not ""`,
 			"origin.database is required",
 			"origin.user is required",
 			"origin.port must be between 1 and 65535",
 			"origin.host is required",
-			`mtls.sslmode must be require, verify-ca or verify-full, not ""`,
+			`mtls.sslmode must be require, verify-ca, verify-full or no-verify, not ""`,
 			"origin_connection_limit must be between 5 and 10000",
 		}},
 		{"database full of faults", &Database{
@@ -67,14 +67,14 @@ func TestValidateReportsEveryFault(t *testing.T) {
 			Credentials: []Credential{{Name: "a"}, {Name: "a"}, {Name: "b c"}},
 		}, []string{
 			"name is longer than 63 bytes",
-			`origin.scheme must be postgres or postgresql, not "oracle"`,
+			`origin.scheme must be postgres, postgresql or mysql, not "oracle"`,
 			"origin.database is longer than 63 bytes",
 			"origin.user must not contain a NUL",
 			"origin.password must have at most 1024 bytes and no NUL",
 			"origin.port must be left out with access_client_id: the tunnel's hostname names the service",
 			"origin.access_client_secret is required with access_client_id",
 			"origin.host must not be a wildcard",
-			`mtls.sslmode must be require, verify-ca or verify-full, not "prefer"`,
+			`mtls.sslmode must be require, verify-ca, verify-full or no-verify, not "prefer"`,
 			"mtls.ca_certificate does not parse: certificate 1 is damaged",
 			"caching.max_age must be between 0 and 3600 seconds",
 			"caching.stale_while_revalidate must be between 0 and 3600 seconds",
@@ -101,10 +101,10 @@ func manyIngress(n int) []Ingress {
 	return out
 }
 
-func TestCertificatesFault(t *testing.T) {
+func TestParseCertificates(t *testing.T) {
 	c := open(t, t.TempDir())
 	ca := string(c.CA())
-	if fault := certificatesFault(ca + ca); fault != "" {
+	if _, fault := parseCertificates(ca + ca); fault != "" {
 		t.Errorf("two good certificates: %s", fault)
 	}
 	for text, want := range map[string]string{
@@ -113,7 +113,7 @@ func TestCertificatesFault(t *testing.T) {
 		ca + "rubbish":                         "has something after its certificates that is not PEM",
 		strings.Repeat(" ", maxCertificates+1): "has more than 256 KiB",
 	} {
-		if got := certificatesFault(text); got != want {
+		if _, got := parseCertificates(text); got != want {
 			t.Errorf("got %q, want %q", got, want)
 		}
 	}

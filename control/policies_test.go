@@ -164,7 +164,7 @@ func TestTrail(t *testing.T) {
 	}
 
 	ctx, trail := WithTrail(t.Context())
-	made, err := c.CreateManagedDatabase(ctx, tunnel.ID, "tcp://10.0.0.1:5432", managed("db"))
+	made, err := c.CreateManagedDatabase(ctx, tunnel.ID, "tcp://10.0.0.1:5432", managed("db"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -120,6 +120,10 @@ func (r *replica) apply(s *Snapshot, e entry) {
 		err = put(&s.policies, id, e, func(v *access.ReusablePolicy) string { return v.ID })
 	case kindDatabase:
 		err = s.applyDatabase(id, e)
+	case kindPending:
+		err = put(&s.pending, id, e, func(v *pendingDatabase) string { return v.ID })
+	case kindCertificate:
+		err = s.applyCertificate(id, e)
 	case kindSeen:
 		err = s.applySeen(id, e)
 	case kindClaim:
@@ -240,6 +244,17 @@ func (s *Snapshot) applyDatabase(id string, e entry) error {
 	}
 	if has {
 		s.databaseByName = s.databaseByName.with(scoped(now.AccountID, now.Name), now)
+	}
+	return nil
+}
+
+func (s *Snapshot) applyCertificate(id string, e entry) error {
+	if err := put(&s.certificates, id, e, func(v *Certificate) string { return v.ID }); err != nil {
+		return err
+	}
+	s.certificateRevs = s.certificateRevs.without(id)
+	if e.value != nil {
+		s.certificateRevs = s.certificateRevs.with(id, e.rev)
 	}
 	return nil
 }

@@ -48,7 +48,7 @@ func TestTunnel32NoSecretAtRest(t *testing.T) {
 	keep("client secret", s, err)
 	_, s, err = c.RotateServiceToken(ctx, DefaultAccountID, token.ID, time.Now().Add(time.Hour))
 	keep("rotated client secret", s, err)
-	made, err := c.CreateManagedDatabase(ctx, tunnel.ID, "tcp://10.0.0.1:5432", managed("db"))
+	made, err := c.CreateManagedDatabase(ctx, tunnel.ID, "tcp://10.0.0.1:5432", managed("db"), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -61,7 +61,7 @@ func TestTunnel32NoSecretAtRest(t *testing.T) {
 	d, err := c.UpdateDatabase(ctx, DefaultAccountID, made.Database.ID, func(d *Database) error {
 		d.Origin.Password = Plaintext("another-origin-password")
 		return nil
-	})
+	}, nil)
 	keep("new origin password", "another-origin-password", err)
 	c.Audit(AuditRecord{Action: "x"})
 

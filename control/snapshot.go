@@ -29,6 +29,9 @@ type Snapshot struct {
 	policies             table[*access.ReusablePolicy]
 	databases            table[*Database]
 	databaseByName       table[*Database] // by scoped name
+	pending              table[*pendingDatabase]
+	certificates         table[*Certificate]
+	certificateRevs      table[uint64] // revision of the certificate
 	seen                 table[time.Time]
 }
 
@@ -54,6 +57,9 @@ func emptySnapshot() *Snapshot {
 		policies:             newTable[*access.ReusablePolicy](),
 		databases:            newTable[*Database](),
 		databaseByName:       newTable[*Database](),
+		pending:              newTable[*pendingDatabase](),
+		certificates:         newTable[*Certificate](),
+		certificateRevs:      newTable[uint64](),
 		seen:                 newTable[time.Time](),
 	}
 }

@@ -169,7 +169,7 @@ func TestTwoNodesSeeEachOther(t *testing.T) {
 	}()
 	var last *NewDatabase
 	for i := range 20 {
-		if last, err = first.CreateManagedDatabase(t.Context(), tunnel.ID, "tcp://10.0.0.1:5432", managed(fmt.Sprintf("db%d", i))); err != nil {
+		if last, err = first.CreateManagedDatabase(t.Context(), tunnel.ID, "tcp://10.0.0.1:5432", managed(fmt.Sprintf("db%d", i)), nil); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -61,7 +61,7 @@ func TestRefused(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			ctx := within(t, time.Minute)
-			target := w.database(ctx, t, fmt.Sprintf("refused%d", i), test.token, test.hostname)
+			target := w.database(ctx, t, fmt.Sprintf("refused%d", i), test.token, test.hostname, "--skip-test")
 			before, since := w.pg.Connections(), time.Now()
 			err := query(ctx, target)
 			refusedFor(t, err, test.record.Outcome)

@@ -130,11 +130,11 @@ func (w *world) newToken(ctx context.Context, t *testing.T, name string) accessT
 }
 
 // database makes a database whose origin is behind a hostname, verified in full.
-func (w *world) database(ctx context.Context, t *testing.T, name string, token accessToken, hostname string) harness.Target {
+func (w *world) database(ctx context.Context, t *testing.T, name string, token accessToken, hostname string, more ...string) harness.Target {
 	t.Helper()
-	target, err := w.sluice.Database(ctx, w.pg, token.secret, name, "--origin-scheme", "postgres", "--origin-host", hostname,
+	target, err := w.sluice.Database(ctx, w.pg, token.secret, name, append(more, "--origin-scheme", "postgres", "--origin-host", hostname,
 		"--access-client-id", token.clientID, "--sslmode", "verify-full", "--ca-certificate", w.pg.CAFile,
-		"--origin-connection-limit", strconv.Itoa(fewOrigin), "--caching-disabled")
+		"--origin-connection-limit", strconv.Itoa(fewOrigin), "--caching-disabled")...)
 	must(t, err)
 	return target
 }

@@ -33,6 +33,7 @@ type Source interface {
 	OriginPassword(*control.Database) (control.Secret, error)
 	FormerOriginPassword(*control.Database) (control.Secret, error)
 	AccessClientSecret(*control.Database) (control.Secret, error)
+	CertificateKey(*control.Certificate) (control.Secret, error)
 }
 
 // Config says how a proxy runs.
@@ -41,6 +42,9 @@ type Config struct {
 	// Dial opens a byte stream through a tunnel. An error with a method
 	// Reason() string is shown to drivers by that word.
 	Dial func(context.Context, Target) (net.Conn, error)
+	// DirectOrigins says which origins are reached without a tunnel; empty: those
+	// at public addresses.
+	DirectOrigins DirectOrigins
 	// TLS is offered to drivers.
 	TLS *tls.Config
 	// AllowPlaintext lets drivers log in without TLS.
@@ -122,7 +126,7 @@ func (p *Proxy) lookup(name string) (*postgres.Database, bool) {
 	if d, ok := p.running[of.ID]; ok {
 		return d.Database, true
 	}
-	cfg, err := p.configure(of)
+	cfg, err := p.configure(of, p.cfg.Source.Snapshot().Certificate)
 	if err != nil {
 		p.cfg.Logger.Error("database cannot be served", "database", of.Name, "err", err)
 		return nil, false
@@ -174,7 +178,7 @@ func (p *Proxy) follow() {
 
 // reconfigure changes a running database. The lock is held.
 func (p *Proxy) reconfigure(d *database, of *control.Database) error {
-	cfg, err := p.configure(of)
+	cfg, err := p.configure(of, p.cfg.Source.Snapshot().Certificate)
 	if err != nil {
 		return err
 	}
@@ -189,9 +193,10 @@ func (p *Proxy) reconfigure(d *database, of *control.Database) error {
 	return nil
 }
 
-// configure turns a database of the state into what the dialect needs.
-func (p *Proxy) configure(of *control.Database) (postgres.Config, error) {
-	tlsConfig, err := originTLS(of)
+// configure turns a database of the state, and the certificates that it names,
+// into what the dialect needs.
+func (p *Proxy) configure(of *control.Database, certificate func(id string) (*control.Certificate, bool)) (postgres.Config, error) {
+	tlsConfig, err := p.originTLS(of, certificate)
 	if err != nil {
 		return postgres.Config{}, err
 	}
@@ -212,7 +217,7 @@ func (p *Proxy) configure(of *control.Database) (postgres.Config, error) {
 	}
 	return postgres.Config{
 		Dial: dial, Host: of.Origin.Host, Database: of.Origin.Database, User: of.Origin.User, Password: password.Reveal(), FormerPassword: former.Reveal(),
-		TLS: tlsConfig, Limits: p.limits(of), ForwardApplicationName: of.Pooling.ForwardApplicationName,
+		TLS: tlsConfig, Generation: of.Generation, Limits: p.limits(of), ForwardApplicationName: of.Pooling.ForwardApplicationName,
 	}, nil
 }
 
@@ -242,10 +247,7 @@ func (p *Proxy) limits(of *control.Database) postgres.Limits {
 func (p *Proxy) dialer(of *control.Database) (func(context.Context) (net.Conn, error), error) {
 	if of.Origin.AccessClientID == "" {
 		addr := net.JoinHostPort(of.Origin.Host, strconv.Itoa(of.Origin.Port))
-		return func(ctx context.Context) (net.Conn, error) {
-			var d net.Dialer
-			return d.DialContext(ctx, "tcp", addr)
-		}, nil
+		return func(ctx context.Context) (net.Conn, error) { return p.dialDirect(ctx, addr) }, nil
 	}
 	if p.cfg.Dial == nil {
 		return nil, errors.New("this proxy has no relay to reach tunnels by")

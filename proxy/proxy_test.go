@@ -26,7 +26,7 @@ func TestPlaintextStaysOnAMachine(t *testing.T) {
 	made, err := state.CreateManagedDatabase(ctx, tunnel.ID, "unix:/run/postgresql/.s.PGSQL.5432", &control.Database{
 		AccountID: control.DefaultAccountID, Name: "app", MTLS: control.MTLS{SSLMode: control.SSLDisable},
 		Origin: control.Origin{Scheme: "postgres", User: "app", Database: "app", Insecure: true},
-	})
+	}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func (a *app) databaseCommand() *cobra.Command {
 		`  sluice database create app --tunnel vpc-1 --origin tcp://10.0.0.5:5432 --origin-user app --database app
   sluice database list`,
 		a.databaseCreateCommand(), a.databaseListCommand(), a.databaseGetCommand(), a.databaseUpdateCommand(),
-		a.databaseDeleteCommand(), credential))
+		a.databaseDeleteCommand(), a.databaseTestCommand(), a.databasePurgeCommand(), a.databaseConnectionStringCommand(), credential))
 }
 
 func (a *app) databaseListCommand() *cobra.Command {
@@ -67,12 +67,22 @@ func (a *app) databaseGetCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return a.printDatabase(database)
+			connections, err := c.Connections(ctx, database.ID)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.printJSON(struct {
+					v4.Database
+					Connections []v4.Connections `json:"connections"`
+				}{database, connections})
+			}
+			return a.printDatabase(database, [2]string{"connections", connectionsText(connections)})
 		}),
 	}
 }
 
-func (a *app) printDatabase(d v4.Database) error {
+func (a *app) printDatabase(d v4.Database, more ...[2]string) error {
 	if a.json {
 		return a.printJSON(d)
 	}
@@ -87,16 +97,16 @@ func (a *app) printDatabase(d v4.Database) error {
 	if d.MTLS.ServerName != "" {
 		tls += ", made out to " + d.MTLS.ServerName
 	}
-	return a.printFields([][2]string{
+	return a.printFields(append([][2]string{
 		{"name", d.Name}, {"id", d.ID},
 		{"origin", d.Origin.Scheme + " " + originAddress(d.Origin)},
 		{"database", d.Origin.Database}, {"user", d.Origin.User},
 		{"access client id", d.Origin.AccessClientID},
-		{"sslmode", tls}, {"caching", caching},
+		{"sslmode", tls}, {"ca certificate id", d.MTLS.CACertificateID}, {"mtls certificate id", d.MTLS.MTLSCertificateID}, {"caching", caching},
 		{"connection limit", strconv.Itoa(d.OriginConnectionLimit)}, {"pooling", poolingText(d.Pooling)},
 		{"generation", strconv.FormatInt(d.Generation, 10)},
 		{"created", when(d.CreatedOn)}, {"modified", when(d.ModifiedOn)},
-	})
+	}, more...))
 }
 
 // warnNoVerify says what no-verify means, whenever somebody chooses or keeps it.
@@ -112,12 +122,14 @@ func (a *app) databaseUpdateCommand() *cobra.Command {
 		Use:   "update NAME|ID",
 		Short: "Change settings of a database; connected drivers notice nothing",
 		Long: `Change settings of a database. What no flag names stays as it is. New origin connections use the new settings,
-old ones end when they are next idle, and connected drivers notice nothing. The origin's password is changed with
+old ones end when they are next idle, which 'sluice database get' shows, and connected drivers notice nothing. Before a
+change of the connection is accepted, a test connection is made with it. The origin's password is changed with
 --origin-password-file; or, when no flag is given, or --origin-user is, to SLUICE_ORIGIN_PASSWORD; or it is asked for
 when there is nothing else to change.`,
 		Example: `  sluice database update app                                  # asks for the origin's new password
   sluice database update app --origin-password-file password
-  sluice database update app --origin-connection-limit 20`,
+  sluice database update app --origin-connection-limit 20
+  sluice database update app --caching-disabled`,
 		Args: exactArgs("NAME"),
 	}
 	flags := newDatabaseFlags(cmd)
@@ -131,6 +143,10 @@ when there is nothing else to change.`,
 		if err != nil {
 			return err
 		}
+		if err := resolveCertificates(ctx, c, body.MTLS); err != nil {
+			return err
+		}
+		body.Version = &database.Version
 		if database, err = c.PatchDatabase(ctx, database.ID, body); err != nil {
 			return err
 		}
@@ -142,6 +158,10 @@ when there is nothing else to change.`,
 
 // changedDatabase makes the request of an update.
 func (a *app) changedDatabase(flags *databaseFlags, name string) (v4.DatabaseWrite, error) {
+	var service string // of a new database only
+	if err := flags.useConnection(a, false, "", &service); err != nil {
+		return v4.DatabaseWrite{}, err
+	}
 	body, err := flags.body()
 	if err != nil {
 		return body, err
@@ -149,7 +169,7 @@ func (a *app) changedDatabase(flags *databaseFlags, name string) (v4.DatabaseWri
 	if name != "" {
 		body.Name = &name
 	}
-	if flags.accessClientID != "" || flags.accessClientSecret.file != "" {
+	if flags.accessClientID != "" || flags.accessClientSecret.given() {
 		clientSecret, err := flags.accessClientSecret.read(a)
 		if err != nil {
 			return body, err
@@ -158,7 +178,7 @@ func (a *app) changedDatabase(flags *databaseFlags, name string) (v4.DatabaseWri
 	}
 	nothing := *body.Origin == (v4.OriginWrite{}) && body.Name == nil && body.MTLS == nil && body.Caching == nil && body.OriginConnectionLimit == nil && body.Pooling == nil
 	// The environment's password may be another database's, so that it counts only where a password is to be expected.
-	if flags.password.file != "" || nothing || body.Origin.User != nil && a.getenv(flags.password.variable) != "" {
+	if flags.password.given() || nothing || body.Origin.User != nil && a.getenv(flags.password.variable) != "" {
 		password, err := flags.password.read(a)
 		if err != nil {
 			var usage *usageError

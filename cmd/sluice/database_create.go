@@ -28,10 +28,15 @@ ways to its origin:
   --origin-host and              directly over TLS, without a tunnel
     --origin-port
 
+--connection-string, or SLUICE_CONNECTION_STRING, has host, port, user, password and database in one; with --tunnel its
+host and port are those that the connector reaches. The database is made when a test connection to its origin, made as
+the proxy makes them, has worked: all that --tunnel makes, or nothing.
+
 Secrets come from files, from the environment, or are asked for on a terminal.`,
 		Example: `  sluice database create app --tunnel vpc-1 --origin tcp://10.0.0.5:5432 --origin-user app --database app
   sluice database create app --tunnel vpc-1 --origin tcp://10.0.0.5:5432 --origin-user app --database app \
-    --origin-password-file password --sslmode verify-full --ca-certificate origin-ca.pem
+    --origin-password-file password --ca-certificate origin-ca.pem
+  sluice database create app --tunnel vpc-1 --connection-string-file dsn --ca-certificate-id origin-ca
   sluice database create app --origin-host db.internal.example --origin-user app --database app \
     --access-client-id 0123456789abcdef0123456789abcdef.access --access-client-secret-file app.secret`,
 		Args: exactArgs("NAME"),
@@ -42,6 +47,9 @@ Secrets come from files, from the environment, or are asked for on a terminal.`,
 	cmd.RunE = a.withClient(func(ctx context.Context, c *apiclient.Client, args []string) error {
 		body, err := a.newDatabase(flags, args[0], tunnel, service)
 		if err != nil {
+			return err
+		}
+		if err := resolveCertificates(ctx, c, body.MTLS); err != nil {
 			return err
 		}
 		database, err := c.CreateDatabase(ctx, body)
@@ -56,6 +64,9 @@ Secrets come from files, from the environment, or are asked for on a terminal.`,
 
 // newDatabase makes the request of a create, asking for secrets last: after everything that can be wrong with the flags.
 func (a *app) newDatabase(flags *databaseFlags, name, tunnel, service string) (v4.DatabaseWrite, error) {
+	if err := flags.useConnection(a, true, tunnel, &service); err != nil {
+		return v4.DatabaseWrite{}, err
+	}
 	body, err := flags.body()
 	if err != nil {
 		return body, err
@@ -69,8 +80,8 @@ func (a *app) newDatabase(flags *databaseFlags, name, tunnel, service string) (v
 			return body, usagef("--origin needs --tunnel NAME: the tunnel whose connector reaches it")
 		case service == "":
 			return body, usagef("--tunnel needs --origin: where its connector reaches the database, such as tcp://10.0.0.5:5432")
-		case flags.host != "" || flags.port != 0 || flags.accessClientID != "" || flags.accessClientSecret.file != "":
-			return body, usagef("--tunnel excludes --origin-host, --origin-port, --access-client-id and --access-client-secret-file: the server makes them")
+		case flags.host != "" || flags.port != 0 || flags.accessClientID != "" || flags.accessClientSecret.given():
+			return body, usagef("--tunnel excludes --origin-host, --origin-port, --access-client-id and --access-client-secret: the server makes them")
 		}
 		body.Origin.TunnelID, body.Origin.Service = &tunnel, &service
 		err = flags.missing("origin-user", "database")

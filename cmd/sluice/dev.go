@@ -48,6 +48,7 @@ or in SLUICE_ORIGIN_PASSWORD, or to be asked for it.`,
 	flags := newServerFlags(cmd, stateFlags|apiFlags|relayFlags|proxyFlags, "")
 	for flag, address := range map[string]string{
 		"api-listen": "127.0.0.1:8443", "relay-listen": "127.0.0.1:7844", "proxy-listen": "127.0.0.1:6432", "log-level": "warn",
+		"direct-origins": "any",
 	} {
 		setDefault(cmd, flag, address)
 	}
@@ -188,7 +189,7 @@ func (n *node) makeDev(ctx context.Context, database *control.Database, service,
 	if err != nil {
 		return nil, tunnel.Token{}, fmt.Errorf("tunnel secret: %w", err)
 	}
-	made, err := n.control.CreateManagedDatabase(ctx, t.ID, service, database)
+	made, err := n.control.CreateManagedDatabase(ctx, t.ID, service, database, nil)
 	if err != nil {
 		return nil, tunnel.Token{}, fmt.Errorf("make the database: %w", err)
 	}

@@ -52,6 +52,12 @@ func findDatabase(ctx context.Context, c *apiclient.Client, name string) (v4.Dat
 		func() (v4.Database, error) { return c.Database(ctx, name) })
 }
 
+func findCertificate(ctx context.Context, c *apiclient.Client, name string) (v4.Certificate, error) {
+	return find("certificate", "cert", name,
+		func() ([]v4.Certificate, error) { return c.Certificates(ctx, name) },
+		func() (v4.Certificate, error) { return c.Certificate(ctx, name) })
+}
+
 // findApplication also knows applications by their hostname, which is what people remember.
 func findApplication(ctx context.Context, c *apiclient.Client, name string) (v4.Application, error) {
 	return find("application", "access app", name,

@@ -77,7 +77,7 @@ func usagef(format string, args ...any) error {
 // execute runs the command that args name and returns its exit code.
 func (a *app) execute(ctx context.Context, args []string) int {
 	root := a.rootCommand()
-	root.SetArgs(args)
+	root.SetArgs(joinBool(args))
 	root.SetIn(a.in)
 	root.SetOut(a.out)
 	root.SetErr(a.err)
@@ -93,6 +93,24 @@ func (a *app) execute(ctx context.Context, args []string) int {
 		return exitUsage
 	}
 	return exitError
+}
+
+// joinBool lets --caching-disabled have its value in an argument of its own, as wrangler's may, and as Hyperdrive's documentation
+// has it; elsewhere a flag without a value is true, and its value needs a =.
+func joinBool(args []string) []string {
+	joined := make([]string, 0, len(args))
+	for i := 0; i < len(args); i++ {
+		if args[i] == "--" {
+			return append(joined, args[i:]...)
+		}
+		if args[i] == "--caching-disabled" && i+1 < len(args) && (args[i+1] == "true" || args[i+1] == "false") {
+			joined = append(joined, args[i]+"="+args[i+1])
+			i++
+			continue
+		}
+		joined = append(joined, args[i])
+	}
+	return joined
 }
 
 // exactArgs is cobra's ExactArgs, with the names of what is missing.

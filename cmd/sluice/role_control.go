@@ -63,6 +63,7 @@ func (n *node) addAPI(ln net.Listener, relays []string, proxy string) {
 			return tunnel.Token{Account: t.AccountID, Tunnel: t.ID, Secret: secret.Reveal(), Relays: relays, CA: string(n.control.CA())}.Encode(), nil
 		},
 		ProxyAddr: proxy,
+		Test:      n.control.TestCandidate,
 		Logger:    n.logger.With("role", "api"),
 	})
 	n.roles = append(n.roles, role{name: "API", run: func(ctx context.Context) error { return server.Serve(ctx, ln) }})

@@ -80,6 +80,7 @@ func (n *node) addProxy(ln net.Listener, dial dialFunc) error {
 	p := proxy.New(proxy.Config{
 		Source:         n.control,
 		Dial:           dial,
+		DirectOrigins:  proxy.DirectOrigins(n.flags.directOrigins),
 		TLS:            n.control.ServerTLS(),
 		AllowPlaintext: n.flags.proxyPlaintext,
 		QueryTimeout:   n.flags.queryTimeout,
@@ -90,7 +91,11 @@ func (n *node) addProxy(ln net.Listener, dial dialFunc) error {
 			return fmt.Errorf("metrics of proxy: %w", err)
 		}
 	}
-	n.roles = append(n.roles, role{name: "proxy", run: func(ctx context.Context) error { return p.Serve(ctx, ln) }})
+	n.roles = append(n.roles,
+		role{name: "test connections", run: func(ctx context.Context) error { return n.control.ServeTests(ctx, p.Test) }},
+		role{name: "connection counts", run: func(ctx context.Context) error { return n.control.ServeConnections(ctx, p.Connections) }},
+		role{name: "proxy", run: func(ctx context.Context) error { return p.Serve(ctx, ln) }},
+	)
 	return nil
 }
 

@@ -13,11 +13,13 @@ import (
 // secretMax bounds a secret in bytes: far above any password, far below what a mistaken file could hold.
 const secretMax = 64 << 10
 
-// secret is a value that never comes from argv: it is read from a file, the environment, or a terminal without echo.
+// secret is a value that is read from a file, the environment, or a terminal without echo; and from argv, which every user of the
+// machine sees, only where alsoInArgv lets it.
 type secret struct {
 	// flag is the name without the -file that the flag has; variable the environment's. title says what is asked for.
 	flag, variable, title string
 	file                  string
+	value                 string // of argv, or of a connection string
 }
 
 // newSecret adds the flag --NAME-file, with SLUICE_NAME_FILE, to a command.
@@ -28,6 +30,16 @@ func newSecret(cmd *cobra.Command, flag, variable, title string) *secret {
 	withEnv(cmd.Flags(), name, variable+"_FILE")
 	return s
 }
+
+// alsoInArgv adds the flag --NAME, for those who have it from wrangler.
+func (s *secret) alsoInArgv(cmd *cobra.Command) *secret {
+	cmd.Flags().StringVar(&s.value, s.flag, "", fmt.Sprintf("%s; every user of this machine sees it here: better --%s-file", s.title, s.flag))
+	cmd.MarkFlagsMutuallyExclusive(s.flag, s.flag+"-file")
+	return s
+}
+
+// given reports whether a flag has the secret.
+func (s *secret) given() bool { return s.file != "" || s.value != "" }
 
 // read returns the secret from wherever it is, asking for it on a terminal when it is nowhere else.
 func (s *secret) read(a *app) (string, error) {
@@ -44,6 +56,9 @@ func (s *secret) read(a *app) (string, error) {
 func (s *secret) find(a *app) (string, error) {
 	if s.file != "" {
 		return readSecretFile(a.in, s.file, s.title)
+	}
+	if s.value != "" {
+		return s.value, nil
 	}
 	if value := a.getenv(s.variable); value != "" {
 		return value, nil

@@ -8,6 +8,8 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
+
+	"github.com/sluicedb/sluice/proxy"
 )
 
 // serverFlags configure the roles. Each has an environment variable: SLUICE_ and the flag's name.
@@ -21,8 +23,11 @@ type serverFlags struct {
 	relayPeer      string
 	proxyAdvertise string
 
+	maxDatabases int
+
 	proxyPlaintext bool
 	reusePort      bool
+	directOrigins  string
 	queryTimeout   time.Duration
 
 	logLevel, logFormat string
@@ -30,6 +35,9 @@ type serverFlags struct {
 
 // defaultQueryTimeout is Hyperdrive's limit of a statement.
 const defaultQueryTimeout = time.Minute
+
+// defaultMaxDatabases is Hyperdrive's limit of configured databases on a paid plan.
+const defaultMaxDatabases = 25
 
 // The flags of a command: what each role needs, and what all do.
 type flagSet uint
@@ -56,6 +64,7 @@ func newServerFlags(cmd *cobra.Command, which flagSet, dataDir string) *serverFl
 	if which&apiFlags != 0 {
 		flags.StringVar(&s.apiListen, "api-listen", ":8443", "TCP address of the control API, HTTPS")
 		flags.StringVar(&s.proxyAdvertise, "proxy-advertise", "", "host:port of the PostgreSQL proxy, for connection strings; the first public host when absent")
+		flags.IntVar(&s.maxDatabases, "max-databases", defaultMaxDatabases, "databases that an account may have; 0 for no limit")
 	}
 	if which&relayFlags != 0 {
 		flags.StringVar(&s.relayListen, "relay-listen", ":7844", "UDP and TCP address of the relay, QUIC and WebSocket")
@@ -63,6 +72,7 @@ func newServerFlags(cmd *cobra.Command, which flagSet, dataDir string) *serverFl
 	}
 	if which&proxyFlags != 0 {
 		flags.StringVar(&s.proxyListen, "proxy-listen", ":6432", "TCP address of the PostgreSQL proxy")
+		flags.StringVar(&s.directOrigins, "direct-origins", string(proxy.DirectPublic), "origins that the proxy reaches without a tunnel: public (at public addresses), any or none")
 		flags.BoolVar(&s.proxyPlaintext, "proxy-plaintext", false, "let drivers log in to the proxy without TLS: for a proxy that only this machine reaches")
 		flags.DurationVar(&s.queryTimeout, "query-timeout", defaultQueryTimeout, "how long a statement may run before it is cancelled; 0 for no limit")
 	}
@@ -103,6 +113,14 @@ func (s *serverFlags) publicHost() string {
 func (s *serverFlags) checkState() error {
 	if s.dataDir == "" {
 		return usagef("--data-dir is empty")
+	}
+	switch proxy.DirectOrigins(s.directOrigins) {
+	case "", proxy.DirectPublic, proxy.DirectAny, proxy.DirectNone: // "": not a proxy
+	default:
+		return usagef("--direct-origins: %q is not public, any or none", s.directOrigins)
+	}
+	if s.maxDatabases < 0 {
+		return usagef("--max-databases: must not be negative")
 	}
 	if s.queryTimeout < 0 {
 		return usagef("--query-timeout: must not be negative")

@@ -18,11 +18,11 @@ import (
 )
 
 // The server's bounds. A request is 1 MiB at most and is answered from memory or by a few synced writes of under a millisecond
-// each, so these are far above what a healthy client needs, and low enough that slow ones hold nothing for long.
+// each, and after a test connection (control.TestWait, 15 s) where it makes one, so these are far above what a healthy client needs, and low enough that slow ones hold nothing for long.
 const (
 	readHeaderTimeout = 5 * time.Second
-	readTimeout       = 20 * time.Second
-	writeTimeout      = 30 * time.Second
+	readTimeout       = 40 * time.Second // which also ends the context of a request that is answered for as long
+	writeTimeout      = 60 * time.Second
 	idleTimeout       = 2 * time.Minute
 	headerMax         = 32 << 10 // bytes
 	// connectionsMax bounds connections, which cost some 50 KiB each before anything is known of who made them; a client has one
@@ -39,6 +39,8 @@ type Config struct {
 	Control *control.Control
 	// TunnelToken makes the text that a connector is started with, from a tunnel and its secret.
 	TunnelToken func(tunnel *control.Tunnel, secret control.Secret) (string, error)
+	// Test makes the test connection before a database is made or its connection changed; nil: none is made.
+	Test control.Test
 	// ProxyAddr is the host:port of the PostgreSQL proxy that connection strings name; localhost:6432 when empty.
 	ProxyAddr string
 	// Logger receives the errors that clients are not told; nil for slog.Default().
@@ -49,6 +51,7 @@ type Config struct {
 type API struct {
 	control     *control.Control
 	tunnelToken func(*control.Tunnel, control.Secret) (string, error)
+	test        control.Test
 	proxyAddr   string
 	logger      *slog.Logger
 	mux         *http.ServeMux
@@ -67,6 +70,7 @@ func New(config Config) *API {
 	a := &API{
 		control:     config.Control,
 		tunnelToken: config.TunnelToken,
+		test:        config.Test,
 		proxyAddr:   config.ProxyAddr,
 		logger:      config.Logger,
 		mux:         http.NewServeMux(),

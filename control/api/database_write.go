@@ -26,14 +26,16 @@ func applyDatabase(d *control.Database, body v4.DatabaseWrite) error {
 	}
 	if body.MTLS != nil {
 		set(&d.MTLS.SSLMode, body.MTLS.SSLMode)
-		set(&d.MTLS.CACertificate, body.MTLS.CACertificate)
 		set(&d.MTLS.ServerName, body.MTLS.ServerName)
-		wrong.Faults = append(wrong.Faults, certificateIDs(body.MTLS)...)
+		wrong.Faults = append(wrong.Faults, applyCertificates(&d.MTLS, body.MTLS)...)
 	}
 	if body.Caching != nil {
 		set(&d.Caching.Disabled, body.Caching.Disabled)
 		set(&d.Caching.MaxAge, body.Caching.MaxAge)
 		set(&d.Caching.StaleWhileRevalidate, body.Caching.StaleWhileRevalidate)
+		if off := body.Caching.Disabled; off != nil && *off && (body.Caching.MaxAge != nil || body.Caching.StaleWhileRevalidate != nil) {
+			wrong.Faults = append(wrong.Faults, control.Fault{Field: "caching.disabled", Message: "excludes max_age and stale_while_revalidate"})
+		}
 	}
 	if body.Pooling != nil {
 		applyPooling(&d.Pooling, body.Pooling)
@@ -91,15 +93,23 @@ func applyOrigin(origin *control.Origin, body *v4.OriginWrite) []control.Fault {
 	return faults
 }
 
-// certificateIDs refuses ids: certificates travel in the request, none is kept under an id.
-func certificateIDs(mtls *v4.MTLSWrite) []control.Fault {
+// applyCertificates changes the certificates of an origin. A CA in the request takes the place of one under an id, and the other
+// way round.
+func applyCertificates(mtls *control.MTLS, body *v4.MTLSWrite) []control.Fault {
 	var faults []control.Fault
-	if mtls.CACertificateID != nil && *mtls.CACertificateID != "" {
-		faults = append(faults, control.Fault{Field: "mtls.ca_certificate_id", Message: "no certificate has this id; send the PEM as ca_certificate"})
+	inline := body.CACertificate != nil && *body.CACertificate != ""
+	named := body.CACertificateID != nil && *body.CACertificateID != ""
+	switch {
+	case inline && named:
+		faults = append(faults, control.Fault{Field: "mtls.ca_certificate_id", Message: "excludes ca_certificate"})
+	case inline:
+		mtls.CACertificateID = ""
+	case named:
+		mtls.CACertificate = ""
 	}
-	if mtls.MTLSCertificateID != nil && *mtls.MTLSCertificateID != "" {
-		faults = append(faults, control.Fault{Field: "mtls.mtls_certificate_id", Message: "no certificate has this id"})
-	}
+	set(&mtls.CACertificate, body.CACertificate)
+	set(&mtls.CACertificateID, body.CACertificateID)
+	set(&mtls.ClientCertificateID, body.MTLSCertificateID)
 	return faults
 }
 

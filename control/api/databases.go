@@ -2,6 +2,11 @@ package api
 
 import (
 	"context"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"time"
 
 	"github.com/sluicedb/sluice/control"
 	v4 "github.com/sluicedb/sluice/control/api/v4"
@@ -24,14 +29,20 @@ func showDatabase(d *control.Database) v4.Database {
 			Scheme: d.Origin.Scheme, Host: d.Origin.Host, Port: d.Origin.Port, Database: d.Origin.Database,
 			User: d.Origin.User, AccessClientID: d.Origin.AccessClientID, Insecure: d.Origin.Insecure,
 		},
-		MTLS:                  v4.MTLS{SSLMode: d.MTLS.SSLMode, CACertificate: d.MTLS.CACertificate, ServerName: d.MTLS.ServerName},
+		MTLS:                  showMTLS(d.MTLS),
 		Caching:               v4.Caching{Disabled: d.Caching.Disabled, MaxAge: d.Caching.MaxAge, StaleWhileRevalidate: d.Caching.StaleWhileRevalidate},
 		OriginConnectionLimit: d.OriginConnectionLimit,
 		Pooling:               v4.Pooling(d.Pooling),
 		Generation:            d.Generation,
+		Version:               d.Version,
+		CacheEpoch:            d.CacheEpoch,
 		CreatedOn:             d.CreatedOn,
 		ModifiedOn:            d.ModifiedOn,
 	}
+}
+
+func showMTLS(m control.MTLS) v4.MTLS {
+	return v4.MTLS{SSLMode: m.SSLMode, ServerName: m.ServerName, CACertificate: m.CACertificate, CACertificateID: m.CACertificateID, MTLSCertificateID: m.ClientCertificateID}
 }
 
 func (a *API) listDatabases(_ context.Context, c *call) (any, error) {
@@ -48,7 +59,7 @@ func (a *API) getDatabase(_ context.Context, c *call) (any, error) {
 	return showDatabase(database), nil
 }
 
-func (a *API) createDatabase(ctx context.Context, c *call) (any, error) {
+func (a *API) createDatabase(_ context.Context, c *call) (any, error) {
 	var body v4.DatabaseWrite
 	if err := c.decode(&body); err != nil {
 		return nil, err
@@ -59,7 +70,9 @@ func (a *API) createDatabase(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	c.target = database.Name
-	made, err := a.makeDatabase(ctx, c, database, body.Origin)
+	ctx, cancel := testContext(c)
+	defer cancel()
+	made, err := a.makeDatabase(ctx, c, database, body)
 	if err != nil {
 		return nil, err
 	}
@@ -75,9 +88,10 @@ func (a *API) createDatabase(ctx context.Context, c *call) (any, error) {
 }
 
 // makeDatabase creates a database in the way that its origin asks for.
-func (a *API) makeDatabase(ctx context.Context, c *call, database *control.Database, origin *v4.OriginWrite) (*control.NewDatabase, error) {
+func (a *API) makeDatabase(ctx context.Context, c *call, database *control.Database, body v4.DatabaseWrite) (*control.NewDatabase, error) {
+	origin := body.Origin
 	if origin == nil || (origin.TunnelID == nil && origin.Service == nil) {
-		return a.control.CreateDatabase(ctx, database)
+		return a.control.CreateDatabase(ctx, database, a.testUnless(body.SkipTest))
 	}
 	wrong := &control.ValidationError{}
 	fault := func(field, message string) {
@@ -101,11 +115,24 @@ func (a *API) makeDatabase(ctx context.Context, c *call, database *control.Datab
 			return nil, invalid("origin.tunnel_id", "no tunnel has this id or name")
 		}
 	}
-	return a.control.CreateManagedDatabase(ctx, tunnel.ID, *origin.Service, database)
+	return a.control.CreateManagedDatabase(ctx, tunnel.ID, *origin.Service, database, a.testUnless(body.SkipTest))
 }
 
-func (a *API) putDatabase(ctx context.Context, c *call) (any, error) {
-	return a.changeDatabase(ctx, c, resetDatabase, func(body v4.DatabaseWrite) error {
+// testContext gives a request that may make a test connection the time for it, besides that of the store.
+func testContext(c *call) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(c.Request.Context(), control.TestWait+storeTimeout)
+}
+
+// testUnless is the test of a request that may skip it.
+func (a *API) testUnless(skip bool) control.Test {
+	if skip {
+		return nil
+	}
+	return a.test
+}
+
+func (a *API) putDatabase(_ context.Context, c *call) (any, error) {
+	return a.changeDatabase(c, resetDatabase, func(body v4.DatabaseWrite) error {
 		if body.Origin == nil || body.Origin.Password == nil {
 			return invalid("origin.password", "is required: PUT replaces the whole database; PATCH changes a part")
 		}
@@ -113,12 +140,12 @@ func (a *API) putDatabase(ctx context.Context, c *call) (any, error) {
 	})
 }
 
-func (a *API) patchDatabase(ctx context.Context, c *call) (any, error) {
-	return a.changeDatabase(ctx, c, func(*control.Database) {}, func(v4.DatabaseWrite) error { return nil })
+func (a *API) patchDatabase(_ context.Context, c *call) (any, error) {
+	return a.changeDatabase(c, func(*control.Database) {}, func(v4.DatabaseWrite) error { return nil })
 }
 
 // changeDatabase applies a request that check admits to a database that prepare has seen.
-func (a *API) changeDatabase(ctx context.Context, c *call, prepare func(*control.Database), check func(v4.DatabaseWrite) error) (any, error) {
+func (a *API) changeDatabase(c *call, prepare func(*control.Database), check func(v4.DatabaseWrite) error) (any, error) {
 	database, err := a.database(c)
 	if err != nil {
 		return nil, err
@@ -133,10 +160,16 @@ func (a *API) changeDatabase(ctx context.Context, c *call, prepare func(*control
 	if body.Origin != nil && (body.Origin.TunnelID != nil || body.Origin.Service != nil) {
 		return nil, invalid("origin.tunnel_id", "is only for a new database; change the tunnel's ingress to move an origin")
 	}
+	ctx, cancel := testContext(c)
+	defer cancel()
 	updated, err := a.control.UpdateDatabase(ctx, c.account, database.ID, func(d *control.Database) error {
+		if body.Version != nil && *body.Version != d.Version {
+			return fail(http.StatusConflict, codeConflict,
+				fmt.Sprintf("the database has version %d, not %d; read it again and retry", d.Version, *body.Version))
+		}
 		prepare(d)
 		return applyDatabase(d, body)
-	})
+	}, a.testUnless(body.SkipTest))
 	if err != nil {
 		return nil, err
 	}
@@ -151,13 +184,68 @@ func (a *API) deleteDatabase(ctx context.Context, c *call) (any, error) {
 	return nil, a.control.DeleteDatabase(ctx, c.account, database.ID)
 }
 
-func showCredential(credential control.Credential) v4.Credential {
-	return v4.Credential{ID: credential.ID, Name: credential.Name, CreatedOn: credential.CreatedOn}
+// testDatabase makes a test connection with the settings of now.
+func (a *API) testDatabase(_ context.Context, c *call) (any, error) {
+	database, err := a.database(c)
+	if err != nil {
+		return nil, err
+	}
+	if a.test == nil {
+		return nil, &control.TestFailure{Code: control.TestNoProxy, Message: "This server makes no test connections."}
+	}
+	ctx, cancel := testContext(c)
+	defer cancel()
+	candidate, err := a.control.Candidate(ctx, c.account, database.ID)
+	if err != nil {
+		return nil, err
+	}
+	start := time.Now()
+	if err := a.test(ctx, candidate); err != nil {
+		return nil, err
+	}
+	return v4.TestResult{Milliseconds: time.Since(start).Milliseconds()}, nil
+}
+
+func (a *API) purgeCache(ctx context.Context, c *call) (any, error) {
+	database, err := a.database(c)
+	if err != nil {
+		return nil, err
+	}
+	purged, err := a.control.PurgeCache(ctx, c.account, database.ID)
+	if err != nil {
+		return nil, err
+	}
+	return v4.PurgeResult{CacheEpoch: purged.CacheEpoch}, nil
+}
+
+// originConnections shows the open origin connections, oldest generation first.
+func (a *API) originConnections(ctx context.Context, c *call) (any, error) {
+	database, err := a.database(c)
+	if err != nil {
+		return nil, err
+	}
+	generations, err := a.control.Connections(ctx, database.ID)
+	if err != nil {
+		return nil, err
+	}
+	shown := []v4.Connections{}
+	for _, generation := range slices.Sorted(maps.Keys(generations)) {
+		shown = append(shown, v4.Connections{Generation: generation, Connections: generations[generation], Current: generation >= database.Generation})
+	}
+	return shown, nil
+}
+
+// showCredential shows a credential, with a connection string that lacks the password.
+func (a *API) showCredential(d *control.Database) func(control.Credential) v4.Credential {
+	return func(credential control.Credential) v4.Credential {
+		return v4.Credential{ID: credential.ID, Name: credential.Name, CreatedOn: credential.CreatedOn,
+			ConnectionString: v4.ConnectionString(credential.Name, "", a.proxyAddr, d.Name)}
+	}
 }
 
 // showNewCredential shows a credential with its password, the only time that there is one.
 func (a *API) showNewCredential(d *control.Database, credential control.Credential, password control.Secret) v4.Credential {
-	shown := showCredential(credential)
+	shown := a.showCredential(d)(credential)
 	shown.Password = password.Reveal()
 	shown.ConnectionString = v4.ConnectionString(credential.Name, shown.Password, a.proxyAddr, d.Name)
 	return shown
@@ -168,7 +256,7 @@ func (a *API) listCredentials(_ context.Context, c *call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return paginate(c.URL.Query(), database.Credentials, showCredential)
+	return paginate(c.URL.Query(), database.Credentials, a.showCredential(database))
 }
 
 func (a *API) createCredential(ctx context.Context, c *call) (any, error) {

@@ -128,7 +128,7 @@ func TestDatabaseChanges(t *testing.T) {
 	w.refused("PATCH", path, `{"origin": {"tunnel_id": "vpc-1"}}`, 400, codeInvalid,
 		"origin.tunnel_id: is only for a new database; change the tunnel's ingress to move an origin")
 	w.refused("PATCH", path, `{"mtls": {"ca_certificate_id": "a", "mtls_certificate_id": "b"}}`, 400, codeInvalid,
-		"mtls.ca_certificate_id: no certificate has this id; send the PEM as ca_certificate", "mtls.mtls_certificate_id: no certificate has this id")
+		"mtls.ca_certificate_id: no certificate has this id", "mtls.mtls_certificate_id: no certificate has this id")
 
 	// A PUT replaces everything, and back to defaults.
 	w.refused("PUT", path, `{"name": "app", "origin": {"host": "db.example.com", "port": 5432, "database": "app", "user": "app"}}`, 400, codeInvalid,
@@ -146,7 +146,7 @@ func TestDatabaseFaults(t *testing.T) {
 	w := newWorld(t)
 	w.refused("POST", "/hyperdrive/configs", `{"origin": {"scheme": "oracle", "host": "a b", "port": 70000}, "origin_connection_limit": 1,
 		"caching": {"max_age": -1}, "mtls": {"sslmode": "prefer", "ca_certificate": "nonsense"}}`, 400, codeInvalid,
-		"name: is required", `origin.scheme: must be postgres or postgresql, not "oracle"`, "origin.database: is required", "origin.user: is required",
+		"name: is required", `origin.scheme: must be postgres, postgresql or mysql, not "oracle"`, "origin.database: is required", "origin.user: is required",
 		"origin.port: must be between 1 and 65535", `mtls.sslmode: must be require, verify-ca, verify-full or no-verify, not "prefer"`,
 		"origin.host: must consist of labels of 1 to 63 letters, digits, hyphens and underscores, in ASCII form",
 		"mtls.ca_certificate: holds no certificate in PEM form", "caching.max_age: must be between 0 and 3600 seconds",
@@ -204,7 +204,7 @@ func TestCredentials(t *testing.T) {
 	if blue.Password == "" || blue.Password == database.Credential.Password || !strings.Contains(blue.ConnectionString, blue.Password) {
 		t.Errorf("made %+v", blue.Name)
 	}
-	if got := must[[]v4.Credential](w, "GET", path, ""); len(got) != 2 || got[0].Password != "" || got[1].ConnectionString != "" {
+	if got := must[[]v4.Credential](w, "GET", path, ""); len(got) != 2 || got[0].Password != "" || got[1].ConnectionString != "postgres://blue@proxy.example:6432/app?sslmode=verify-full" {
 		t.Errorf("got %+v", got)
 	}
 	w.refused("POST", path, `{"name": "blue"}`, 409, codeExists, "credential blue: exists already")

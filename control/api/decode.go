@@ -128,6 +128,16 @@ type listing struct {
 	info  v4.ResultInfo
 }
 
+// whole is a list in one page.
+func whole[T, V any](items []T, convert func(T) V) listing {
+	converted := make([]V, 0, len(items))
+	for _, item := range items {
+		converted = append(converted, convert(item))
+	}
+	n := len(converted)
+	return listing{items: converted, info: v4.ResultInfo{Page: 1, PerPage: n, Count: n, TotalCount: n, TotalPages: min(n, 1)}}
+}
+
 // paginate cuts the page that the request asks for out of items and converts it.
 func paginate[T, V any](query url.Values, items []T, convert func(T) V) (any, error) {
 	p, err := decodePage(query)

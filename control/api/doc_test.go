@@ -26,6 +26,17 @@ func TestDocumentHasEveryCode(t *testing.T) {
 		inCode[code] = status
 		return true
 	})
+	// Those of test connections have names of their own in control, and one status.
+	ast.Inspect(parseFile(t, "../trial.go"), func(node ast.Node) bool {
+		spec, ok := node.(*ast.ValueSpec)
+		if !ok || !strings.HasPrefix(spec.Names[0].Name, "Test") || len(spec.Values) == 0 {
+			return true
+		}
+		if literal, ok := spec.Values[0].(*ast.BasicLit); ok {
+			inCode[literal.Value] = "400"
+		}
+		return true
+	})
 	inDocument := map[string]string{}
 	for _, row := range regexp.MustCompile(`(?m)^\| (\d+) \| (\d+) \|`).FindAllStringSubmatch(markdown, -1) {
 		inDocument[row[1]] = row[2]

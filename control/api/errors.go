@@ -12,7 +12,7 @@ import (
 )
 
 // The error codes. A code has one HTTP status, and is never given another meaning; API.md has the same table. Codes that
-// Cloudflare's API has keep Cloudflare's number. 2000 to 2999 is left to Hyperdrive's connection errors.
+// Cloudflare's API has keep Cloudflare's number. 2000 to 2999 are those of failed test connections (control.TestFailure), with status 400.
 const (
 	codeThrottled      = 971   // 429: too many failed authentications (Cloudflare)
 	codeInvalid        = 1001  // 400: a field is missing or wrong; one error for each fault
@@ -23,6 +23,7 @@ const (
 	codeUnavailable    = 1006  // 503: the store does not answer; retry
 	codeInternal       = 1007  // 500: the server's log says more
 	codeTwoSecrets     = 1008  // 409: the token has two live secrets already
+	codeLimit          = 1009  // 403: the account has as many as it may have
 	codeMalformed      = 6007  // 400: the body is not JSON of this shape (Cloudflare)
 	codeTooLarge       = 6008  // 413: the body is longer than 1 MiB
 	codeQuery          = 6009  // 400: a query parameter is wrong
@@ -55,8 +56,10 @@ func invalid(field, message string) error {
 // its text is for the log only.
 func asFailure(err error, noun string) (*failure, bool) {
 	var (
-		known *failure
-		wrong *control.ValidationError
+		known   *failure
+		wrong   *control.ValidationError
+		untried *control.TestFailure
+		limit   *control.LimitError
 	)
 	switch {
 	case errors.As(err, &known):
@@ -73,6 +76,10 @@ func asFailure(err error, noun string) (*failure, bool) {
 		if len(f.errors) > 0 {
 			return f, true
 		}
+	case errors.As(err, &untried):
+		return fail(http.StatusBadRequest, untried.Code, untried.Message), true
+	case errors.As(err, &limit):
+		return fail(http.StatusForbidden, codeLimit, limit.Text), true
 	case errors.Is(err, control.ErrNotFound):
 		return fail(http.StatusNotFound, codeNotFound, "no such "+noun), true
 	case errors.Is(err, control.ErrExists):

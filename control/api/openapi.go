@@ -42,6 +42,7 @@ var parameters = map[string]string{
 	"client_id":  "Only this connector, by the id that the connections have; all of them when absent.",
 	"cursor":     "Reads on where an answer ended: what its result_info.cursor said.",
 	"after":      "Only records that are newer than the one with this id.",
+	"ca":         "true for certificates of CAs only, false for client certificates only.",
 	"is_deleted": "true for deleted tunnels, of which none are kept.",
 	"actor":      "Only records of this API token, client or tunnel.",
 	"action":     "Only records of this action; tunnel.* for every action on tunnels.",

@@ -85,9 +85,18 @@ func (a *API) routes() {
 	a.route("PUT "+configs+"/{id}", "database", "database.update", a.putDatabase).takes(v4.DatabaseWrite{}).gives(v4.Database{})
 	a.route("PATCH "+configs+"/{id}", "database", "database.update", a.patchDatabase).takes(v4.DatabaseWrite{}).gives(v4.Database{})
 	a.route("DELETE "+configs+"/{id}", "database", "database.delete", a.deleteDatabase)
+	a.route("POST "+configs+"/{id}/test", "database", "database.test", a.testDatabase).gives(v4.TestResult{})
+	a.route("POST "+configs+"/{id}/purge_cache", "database", "database.purge_cache", a.purgeCache).gives(v4.PurgeResult{})
+	a.route("GET "+configs+"/{id}/connections", "database", "", a.originConnections).gives([]v4.Connections{})
 	a.route("GET "+configs+"/{id}/credentials", "database", "", a.listCredentials).lists(v4.Credential{})
 	a.route("POST "+configs+"/{id}/credentials", "database", "credential.create", a.createCredential).takes(v4.CredentialCreate{}).gives(v4.Credential{})
 	a.route("DELETE "+configs+"/{id}/credentials/{credential}", "credential", "credential.delete", a.deleteCredential).gives(v4.Deleted{})
+
+	const certificates = "/accounts/{account}/mtls_certificates"
+	a.route("GET "+certificates, "certificate", "", a.listCertificates).lists(v4.Certificate{}, "name", "ca")
+	a.route("POST "+certificates, "certificate", "certificate.create", a.createCertificate).takes(v4.CertificateCreate{}).gives(v4.Certificate{})
+	a.route("GET "+certificates+"/{id}", "certificate", "", a.getCertificate).gives(v4.Certificate{})
+	a.route("DELETE "+certificates+"/{id}", "certificate", "certificate.delete", a.deleteCertificate)
 }
 
 // healthz says that the process answers. It needs no token and asks nothing of the store.

@@ -31,6 +31,9 @@ type Config struct {
 	FormerPassword string
 	TLS            *tls.Config // nil: plain text to the origin
 
+	// Generation numbers the settings above, for Generations; from 1.
+	Generation int64
+
 	Limits
 	AlwaysReset            bool // reset an origin connection after every client that used it
 	ForwardApplicationName bool // the origin sees the drivers' application_name
@@ -70,6 +73,9 @@ type Database struct {
 	goodLogin  atomic.Pointer[string] // the password that an origin accepted last
 	failover   failover
 	counts     counts
+
+	generationsMu sync.Mutex
+	generations   map[int64]int // open origin connections
 }
 
 // maxGoodParams bounds goodParams; beyond it start-up parameters are tried anew
@@ -90,7 +96,7 @@ func NewDatabase(name string, cfg Config, credentials map[string]*pgwire.Verifie
 	d.cfg.Store(&cfg)
 	d.SetCredentials(credentials)
 	poolConfig := cfg.Limits.pool()
-	poolConfig.Dial, poolConfig.Full = d.dialOrigin, isFull
+	poolConfig.Dial, poolConfig.Full = d.dialCounted, isFull
 	d.pool = pool.New(poolConfig)
 	return d
 }
@@ -176,6 +182,7 @@ var mends = map[string]string{
 	"connection_refused":         "Nothing listens at the origin's host and port, or a firewall rejects the connection.",
 	"connection_timeout":         "Check the origin's host, port and firewall.",
 	"tls_not_supported":          "Turn TLS on at the origin.",
+	"address_not_admitted":       "Put the origin behind a tunnel, or start the proxy with --direct-origins any.",
 	"certificate_verify_failed":  "Give the database the CA certificate that the origin's certificate leads to, or the name that it is made out to.",
 	"cleartext_password_refused": "The origin asks for the password in the clear, which is for verified TLS only: give the database the CA certificate, or use SCRAM at the origin.",
 	"plaintext_refused":          "The database has no TLS, and its hostname does not lead to a unix socket or a loopback address beside a connector: turn TLS on, or route it to one.",
@@ -202,7 +209,7 @@ func dialReason(err error) string {
 		return "certificate_verify_failed"
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return "connection_refused"
-	case errors.Is(err, errPlaintextOrigin):
+	case errors.Is(err, ErrPlaintextOrigin):
 		return "tls_not_supported"
 	case errors.Is(err, errCleartext):
 		return "cleartext_password_refused"

@@ -30,10 +30,12 @@ const cleanTimeout = 5 * time.Second
 // done with after that, also where the way to the origin is gone too.
 const cancelTimeout = cleanTimeout
 
+// ErrPlaintextOrigin is of a dial of an origin that has no TLS where it is to have it.
+var ErrPlaintextOrigin = errors.New("origin does not support TLS")
+
 var (
-	errPlaintextOrigin = errors.New("origin does not support TLS")
-	errCleartext       = errors.New("origin asks for the password in the clear")
-	errOriginGone      = errors.New("origin connection was lost")
+	errCleartext  = errors.New("origin asks for the password in the clear")
+	errOriginGone = errors.New("origin connection was lost")
 )
 
 // An origin is one connection to the database. It belongs to the client that
@@ -46,6 +48,8 @@ type origin struct {
 	// standby is whether the server, as far as it says, was one that only reads
 	// when the connection was made. Servers before PostgreSQL 14 do not say.
 	standby bool
+	// generation is that of the configuration; 0 where nobody counts it
+	generation int64
 
 	prepared preparedSet
 	unnamed  unnamedOwner // whose statement the unnamed one is
@@ -104,7 +108,7 @@ func (d *Database) logIn(ctx context.Context, cfg *Config, password string) (*or
 	conn, err := pgconn.ConnectConfig(ctx, pc)
 	if err != nil {
 		if strings.Contains(err.Error(), "server refused TLS connection") { // pgconn has no type for it
-			return nil, errPlaintextOrigin
+			return nil, ErrPlaintextOrigin
 		}
 		if strings.Contains(err.Error(), "require_auth check failed") {
 			return nil, errCleartext
@@ -159,6 +163,7 @@ func (o *origin) Leaving() bool { return stream.Leaving(o.Conn.Conn) }
 
 // Close implements pool.Conn: it says goodbye and closes.
 func (o *origin) Close() error {
+	o.db.countGeneration(o.generation, -1)
 	o.Drop()
 	_ = o.SetDeadline(time.Now().Add(time.Second)) // of the goodbye and of TLS's
 	_, _ = o.Write(pgwire.AppendMessage(nil, pgwire.MsgTerminate))

@@ -29,8 +29,8 @@ const (
 	// pagesMax bounds what All collects: 100,000 items, ten times what issue-sized accounts hold.
 	pagesMax = 1000
 
-	// defaultTimeout bounds one request when Config.Timeout is zero. It is twice the server's own write timeout.
-	defaultTimeout = 60 * time.Second
+	// defaultTimeout bounds one request when Config.Timeout is zero. It is longer than the server's own write timeout, a minute.
+	defaultTimeout = 90 * time.Second
 )
 
 // Config says where the API is and who asks. Every field but URL is optional.
@@ -45,7 +45,7 @@ type Config struct {
 	Account string
 	// UserAgent identifies the program, such as "sluice/1.2.3".
 	UserAgent string
-	// Timeout bounds one request; 0 for a minute.
+	// Timeout bounds one request; 0 for 90 seconds.
 	Timeout time.Duration
 }
 

@@ -128,6 +128,42 @@ func (c *Client) DeleteDatabase(ctx context.Context, id string) error {
 	return err
 }
 
+// TestDatabase makes a test connection to a database's origin. What is wrong with it is an Error with a code from 2000 on.
+func (c *Client) TestDatabase(ctx context.Context, id string) (v4.TestResult, error) {
+	return do[v4.TestResult](ctx, c, http.MethodPost, nil, "hyperdrive", "configs", id, "test")
+}
+
+// PurgeCache makes caches forget what they have of a database.
+func (c *Client) PurgeCache(ctx context.Context, id string) (v4.PurgeResult, error) {
+	return do[v4.PurgeResult](ctx, c, http.MethodPost, nil, "hyperdrive", "configs", id, "purge_cache")
+}
+
+// Connections returns a database's open origin connections, by generation.
+func (c *Client) Connections(ctx context.Context, id string) ([]v4.Connections, error) {
+	return do[[]v4.Connections](ctx, c, http.MethodGet, nil, "hyperdrive", "configs", id, "connections")
+}
+
+// Certificates lists every certificate, oldest first; with a name, those of that name.
+func (c *Client) Certificates(ctx context.Context, name string) ([]v4.Certificate, error) {
+	return all[v4.Certificate](ctx, c, nameQuery(name), "mtls_certificates")
+}
+
+// Certificate returns the certificate with this id.
+func (c *Client) Certificate(ctx context.Context, id string) (v4.Certificate, error) {
+	return do[v4.Certificate](ctx, c, http.MethodGet, nil, "mtls_certificates", id)
+}
+
+// CreateCertificate uploads the certificates of a CA, or a client certificate with its key.
+func (c *Client) CreateCertificate(ctx context.Context, body v4.CertificateCreate) (v4.Certificate, error) {
+	return do[v4.Certificate](ctx, c, http.MethodPost, body, "mtls_certificates")
+}
+
+// DeleteCertificate deletes a certificate that no database uses.
+func (c *Client) DeleteCertificate(ctx context.Context, id string) error {
+	_, err := do[any](ctx, c, http.MethodDelete, nil, "mtls_certificates", id)
+	return err
+}
+
 // Credentials lists a database's client credentials.
 func (c *Client) Credentials(ctx context.Context, databaseID string) ([]v4.Credential, error) {
 	return all[v4.Credential](ctx, c, nil, "hyperdrive", "configs", databaseID, "credentials")

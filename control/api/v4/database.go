@@ -17,7 +17,11 @@ type Database struct {
 	// Pooling is ours: how connections are kept and lent.
 	Pooling Pooling `json:"pooling"`
 	// Generation is ours: it grows by one with each change of how the origin is reached.
-	Generation int64     `json:"generation"`
+	Generation int64 `json:"generation"`
+	// Version is ours: it grows by one with each change. A DatabaseWrite that names it is refused when there was another since.
+	Version int64 `json:"version"`
+	// CacheEpoch is ours: how often the cache was purged.
+	CacheEpoch int64     `json:"cache_epoch"`
 	CreatedOn  time.Time `json:"created_on"`
 	ModifiedOn time.Time `json:"modified_on"`
 	// Credential is ours, and set once: in the answer to the POST that made the database, its first client credential.
@@ -55,6 +59,9 @@ type MTLS struct {
 	CACertificate string `json:"ca_certificate,omitempty"`
 	// ServerName is ours: whom the certificate must be for, where that is not the origin's host.
 	ServerName string `json:"server_name,omitempty"`
+	// CACertificateID and MTLSCertificateID name uploaded certificates: the CA's, and the one that the proxy shows to the origin.
+	CACertificateID   string `json:"ca_certificate_id,omitempty"`
+	MTLSCertificateID string `json:"mtls_certificate_id,omitempty"`
 }
 
 // Pooling says how origin connections are kept and lent, and how long statements may take. 0 is the proxy's default; times
@@ -99,6 +106,10 @@ type DatabaseWrite struct {
 	Caching               *CachingWrite `json:"caching,omitempty"`
 	OriginConnectionLimit *int          `json:"origin_connection_limit,omitempty"`
 	Pooling               *PoolingWrite `json:"pooling,omitempty"`
+	// SkipTest is ours: no test connection is made.
+	SkipTest bool `json:"skip_test,omitempty"`
+	// Version is ours: the version that the change is of; null for whichever there is.
+	Version *int64 `json:"version,omitempty"`
 }
 
 // OriginWrite is the origin in a DatabaseWrite.
@@ -125,7 +136,7 @@ type MTLSWrite struct {
 	SSLMode       *string `json:"sslmode,omitempty"`
 	CACertificate *string `json:"ca_certificate,omitempty"`
 	ServerName    *string `json:"server_name,omitempty"`
-	// CACertificateID and MTLSCertificateID name uploaded certificates.
+	// CACertificateID and MTLSCertificateID name uploaded certificates; "" takes one away.
 	CACertificateID   *string `json:"ca_certificate_id,omitempty"`
 	MTLSCertificateID *string `json:"mtls_certificate_id,omitempty"`
 }
@@ -142,9 +153,29 @@ type Credential struct {
 	ID        string    `json:"id"`
 	Name      string    `json:"name"`
 	CreatedOn time.Time `json:"created_on"`
-	// Password and ConnectionString, which contains it, are set once: in the answer to the request that made the credential.
-	Password         string `json:"password,omitempty"`
-	ConnectionString string `json:"connection_string,omitempty"`
+	// Password is set once: in the answer to the request that made the credential.
+	Password string `json:"password,omitempty"`
+	// ConnectionString contains the password that once.
+	ConnectionString string `json:"connection_string"`
+}
+
+// Connections are the open origin connections of one generation of a database: ours, /hyperdrive/configs/{id}/connections.
+type Connections struct {
+	Generation  int64 `json:"generation"`
+	Connections int   `json:"connections"`
+	// Current is false where the database has changed since they were made; they end when they are next idle.
+	Current bool `json:"current"`
+}
+
+// TestResult is the answer to a test that found nothing wrong: ours, /hyperdrive/configs/{id}/test.
+type TestResult struct {
+	// Milliseconds that connection and empty query took.
+	Milliseconds int64 `json:"milliseconds"`
+}
+
+// PurgeResult is the answer to a purge: ours, /hyperdrive/configs/{id}/purge_cache.
+type PurgeResult struct {
+	CacheEpoch int64 `json:"cache_epoch"`
 }
 
 // CredentialCreate is the body of POST /hyperdrive/configs/{id}/credentials.
@@ -153,10 +184,14 @@ type CredentialCreate struct {
 }
 
 // ConnectionString is what a driver connects with: to the PostgreSQL proxy at proxyAddr, host:port, verifying it. A driver that does
-// not find the CA certificate by itself needs an sslrootcert added to the query.
+// not find the CA certificate by itself needs an sslrootcert added to the query. An empty password is left out.
 func ConnectionString(user, password, proxyAddr, database string) string {
+	who := url.UserPassword(user, password)
+	if password == "" {
+		who = url.User(user)
+	}
 	connection := url.URL{
-		Scheme: "postgres", User: url.UserPassword(user, password), Host: proxyAddr, Path: "/" + database, RawQuery: "sslmode=verify-full",
+		Scheme: "postgres", User: who, Host: proxyAddr, Path: "/" + database, RawQuery: "sslmode=verify-full",
 	}
 	return connection.String()
 }

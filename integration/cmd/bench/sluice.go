@@ -13,7 +13,7 @@ func (l *lab) addSluice(ctx context.Context, pg *harness.Postgres) error {
 	if err != nil {
 		return err
 	}
-	server, err := sluice.StartServer(ctx, "--proxy-plaintext")
+	server, err := sluice.StartServer(ctx, "--proxy-plaintext", "--direct-origins", "any")
 	if err != nil {
 		return err
 	}
