@@ -36,15 +36,12 @@ type signingKey struct {
 // first API token, CA and signing keys are one commit, so that of several nodes
 // one wins and the others take what it made.
 func (c *Control) bootstrap(ctx context.Context, cfg Config) error {
-	path := cfg.KeysetFile
-	if path == "" {
-		path = filepath.Join(cfg.DataDir, "keyset.json")
-	}
+	path := cfg.keysetPath()
 	stored, err := c.store.get(ctx, keyBootstrap)
 	if err != nil {
 		return err
 	}
-	c.sealer, err = readKeyset(path)
+	ring, err := readKeyset(path)
 	switch {
 	case err == nil:
 	case !errors.Is(err, fs.ErrNotExist):
@@ -52,9 +49,13 @@ func (c *Control) bootstrap(ctx context.Context, cfg Config) error {
 	case stored.value != nil:
 		return fmt.Errorf("%w: %s does not exist; copy it from where the store was made", ErrKeyset, path)
 	default:
-		if c.sealer, err = makeKeyset(path); err != nil {
+		if ring, err = makeKeyset(path); err != nil {
 			return err
 		}
+	}
+	c.keysetPath, c.sealer = path, newSealer(ring)
+	if err := c.resumeRotation(ctx); err != nil {
+		return err
 	}
 	if stored.value == nil {
 		if err := c.firstStart(ctx); err != nil {

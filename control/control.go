@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -40,6 +41,14 @@ type Config struct {
 	Logger       *slog.Logger // nil: slog.Default()
 }
 
+// keysetPath is where the keyset is.
+func (cfg *Config) keysetPath() string {
+	if cfg.KeysetFile != "" {
+		return cfg.KeysetFile
+	}
+	return filepath.Join(cfg.DataDir, "keyset.json")
+}
+
 // Control is one node's hold on the desired state. Its methods are safe for
 // concurrent use; those that take a context ask the store, and wait for it up
 // to commitWait when it is away.
@@ -49,6 +58,8 @@ type Control struct {
 	store      *store
 	replica    *replica
 	sealer     sealer
+	keysetPath string
+	rotator    rotator
 	authority  *authority
 	issuer     string
 	signer     *access.Signer
@@ -90,6 +101,7 @@ func Open(ctx context.Context, cfg Config) (*Control, error) {
 		turn:         make(chan struct{}, 1),
 		seen:         map[string]time.Time{},
 	}
+	c.replica.rotated = c.adoptRotation
 	c.metrics = newMetrics(c)
 	if err := c.open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, c.Close())
@@ -212,6 +224,7 @@ func (c *Control) Run(ctx context.Context) error {
 	g.Go(func() error { return c.store.follow(ctx, c.replica, c.watching.Store) })
 	g.Go(func() error { return c.audit.run(ctx) })
 	g.Go(func() error { return c.flushSeen(ctx) })
+	g.Go(func() error { return c.reseal(ctx) })
 	g.Go(func() error { return c.presence.follow(ctx) })
 	g.Go(func() error { return c.presence.tell(ctx) })
 	g.Go(func() error { return c.reapPending(ctx) })

@@ -29,6 +29,8 @@ const (
 	keyBootstrap = kindSystem + ".bootstrap"
 	keyAuthority = kindSystem + ".authority"
 	keySigning   = kindSystem + ".signing"
+	keyRotation  = kindSystem + ".rotation"
+	keyRestore   = kindSystem + ".restore"
 )
 
 // nounKey is where a noun is stored.

@@ -17,6 +17,9 @@ import (
 type replica struct {
 	logger *slog.Logger
 	snap   atomic.Pointer[Snapshot]
+	// rotated hears of a rotation of keys before the snapshot has anything that
+	// the new key sealed. It is set before the first entry comes.
+	rotated func(entry) error
 
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change
@@ -128,6 +131,10 @@ func (r *replica) apply(s *Snapshot, e entry) {
 		err = s.applySeen(id, e)
 	case kindClaim:
 		s.applyClaim(id, e)
+	case kindSystem:
+		if e.key == keyRotation && r.rotated != nil {
+			err = r.rotated(e)
+		}
 	}
 	if err != nil {
 		r.logger.Error("stored state does not decode", "key", e.key, "revision", e.rev, "err", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 
 	"github.com/tink-crypto/tink-go/v2/tink"
 )
@@ -88,15 +89,25 @@ func (s *Sealed) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, &s.ciphertext)
 }
 
-// sealer seals and opens with the node's keyset. It is safe for concurrent use.
-type sealer struct{ aead tink.AEAD }
+// sealer seals and opens with the node's keyset. It is safe for concurrent use,
+// and copies of it have the same keyset, also when that is replaced.
+type sealer struct{ ring *atomic.Pointer[keyring] }
+
+// newSealer returns a sealer that has k.
+func newSealer(k *keyring) sealer {
+	s := sealer{ring: new(atomic.Pointer[keyring])}
+	s.ring.Store(k)
+	return s
+}
+
+func (k sealer) aead() tink.AEAD { return k.ring.Load().aead }
 
 // seal replaces a plaintext in s by its ciphertext, bound to where it belongs.
 func (k sealer) seal(s *Sealed, noun, id, field string) error {
 	if s.plain == nil {
 		return nil
 	}
-	ciphertext, err := k.aead.Encrypt([]byte(*s.plain), associated(noun, id, field))
+	ciphertext, err := k.aead().Encrypt([]byte(*s.plain), associated(noun, id, field))
 	if err != nil {
 		return fmt.Errorf("seal %s of %s %s: %w", field, noun, id, err)
 	}
@@ -112,7 +123,7 @@ func (k sealer) open(s Sealed, noun, id, field string) (Secret, error) {
 	if len(s.ciphertext) == 0 {
 		return "", nil
 	}
-	plain, err := k.aead.Decrypt(s.ciphertext, associated(noun, id, field))
+	plain, err := k.aead().Decrypt(s.ciphertext, associated(noun, id, field))
 	if err != nil {
 		return "", fmt.Errorf("%s of %s %s: %w", field, noun, id, errSealed)
 	}

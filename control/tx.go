@@ -44,11 +44,7 @@ func (c *Control) attempts(ctx context.Context, change func(*tx) error) error {
 				return fmt.Errorf("%w: %w", ErrConflict, ctx.Err())
 			}
 		}
-		t := &tx{ctx: ctx, c: c, now: time.Now().UTC().Truncate(time.Microsecond), read: map[string]entry{}}
-		if err := change(t); err != nil {
-			return err
-		}
-		err := t.commit()
+		err := c.attempt(ctx, change)
 		if !errors.Is(err, errConflict) {
 			return err
 		}
@@ -61,6 +57,17 @@ func (c *Control) attempts(ctx context.Context, change func(*tx) error) error {
 		}
 	}
 	return ErrConflict
+}
+
+// attempt runs change once and commits it.
+func (c *Control) attempt(ctx context.Context, change func(*tx) error) error {
+	c.rotator.attempts.RLock()
+	defer c.rotator.attempts.RUnlock()
+	t := &tx{ctx: ctx, c: c, now: time.Now().UTC().Truncate(time.Microsecond), read: map[string]entry{}}
+	if err := change(t); err != nil {
+		return err
+	}
+	return t.commit()
 }
 
 func (t *tx) commit() error {

@@ -22,33 +22,42 @@ const settle = 20 * time.Millisecond
 
 // load reads the whole state into r and returns when it has caught up.
 func (s *store) load(ctx context.Context, r *replica) error {
+	entries, revision, err := s.readAll(ctx)
+	if err == nil {
+		r.reset(entries, revision)
+	}
+	return err
+}
+
+// readAll reads the whole state, in the order of its revisions, and the
+// revision that it is complete up to. A key that changes meanwhile is there
+// twice, the newer last.
+func (s *store) readAll(ctx context.Context) ([]entry, uint64, error) {
 	state, err := info(ctx, s.stream)
 	if err != nil {
-		return fmt.Errorf("read state: %w", err)
+		return nil, 0, fmt.Errorf("read state: %w", err)
 	}
 	if state.State.Msgs == 0 {
-		r.reset(nil, state.State.LastSeq)
-		return nil
+		return nil, state.State.LastSeq, nil
 	}
 	it, err := s.messages(ctx, 0)
 	if err != nil {
-		return fmt.Errorf("read state: %w", err)
+		return nil, 0, fmt.Errorf("read state: %w", err)
 	}
 	defer it.Stop()
 	var entries []entry
 	for {
 		msg, err := it.Next(jetstream.NextContext(ctx))
 		if err != nil {
-			return fmt.Errorf("read state: %w", err)
+			return nil, 0, fmt.Errorf("read state: %w", err)
 		}
 		meta, err := msg.Metadata()
 		if err != nil {
-			return fmt.Errorf("read state: %w", err)
+			return nil, 0, fmt.Errorf("read state: %w", err)
 		}
 		entries = append(entries, entryOf(msg.Subject(), msg.Headers(), msg.Data(), meta.Sequence.Stream))
 		if meta.NumPending == 0 {
-			r.reset(entries, meta.Sequence.Stream)
-			return nil
+			return entries, meta.Sequence.Stream, nil
 		}
 	}
 }
