@@ -41,6 +41,11 @@ func (c *Control) bootstrap(ctx context.Context, cfg Config) error {
 	if err != nil {
 		return err
 	}
+	if restoring, err := c.store.get(ctx, keyRestore); err != nil {
+		return err
+	} else if restoring.value != nil {
+		return errRestore
+	}
 	ring, err := readKeyset(path)
 	switch {
 	case err == nil:
@@ -118,7 +123,7 @@ func (c *Control) adopt(ctx context.Context, cfg Config) error {
 	if proof, err := c.sealer.open(done.Proof, kindSystem, "bootstrap", "proof"); err != nil || string(proof) != done.Installation {
 		return fmt.Errorf("%w: copy keyset.json from where the store was made", ErrKeyset)
 	}
-	c.issuer = "sluice/" + done.Installation
+	c.installation, c.issuer = done.Installation, "sluice/"+done.Installation
 	var signing signingRecord
 	if err := c.system(ctx, keySigning, &signing); err != nil {
 		return err

@@ -53,21 +53,22 @@ func (cfg *Config) keysetPath() string {
 // concurrent use; those that take a context ask the store, and wait for it up
 // to commitWait when it is away.
 type Control struct {
-	logger     *slog.Logger
-	embedded   *embedded // nil on an external store
-	store      *store
-	replica    *replica
-	sealer     sealer
-	keysetPath string
-	rotator    rotator
-	authority  *authority
-	issuer     string
-	signer     *access.Signer
-	verifier   *access.Verifier
-	firstToken *Secret
-	audit      *auditor
-	metrics    *metrics
-	presence   *presence
+	logger       *slog.Logger
+	embedded     *embedded // nil on an external store
+	store        *store
+	replica      *replica
+	sealer       sealer
+	keysetPath   string
+	rotator      rotator
+	authority    *authority
+	issuer       string
+	installation string
+	signer       *access.Signer
+	verifier     *access.Verifier
+	firstToken   *Secret
+	audit        *auditor
+	metrics      *metrics
+	presence     *presence
 
 	maxDatabases int // in an account; 0: no limit
 
@@ -189,7 +190,7 @@ func makeDataDir(dir string) error {
 	if err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	ours := slices.ContainsFunc(files, func(f os.DirEntry) bool { return f.Name() == "ca.pem" || f.Name() == "lock" })
+	ours := slices.ContainsFunc(files, func(f os.DirEntry) bool { return slices.Contains([]string{"ca.pem", "lock", "keyset.json"}, f.Name()) })
 	if len(files) > 0 && !ours {
 		return fmt.Errorf("data directory %s is open to others (mode %04o) and holds files that are not Sluice's: choose another, or chmod 700 it", dir, info.Mode().Perm())
 	}
