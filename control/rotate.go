@@ -45,6 +45,7 @@ type rotator struct {
 	attempts sync.RWMutex
 
 	mu       sync.Mutex
+	record   rotationRecord // what this node has made its own
 	resealed int
 	failure  string
 }
@@ -105,26 +106,18 @@ func (c *Control) RotateKeys(ctx context.Context) (Rotation, error) {
 		return Rotation{}, fmt.Errorf("rotate keys: %w", err)
 	}
 	c.rotator.start()
-	return c.Rotation(ctx)
+	return c.Rotation(), nil
 }
 
-// Rotation returns the last rotation, or the one under way; its StartedAt is
-// zero when there was none.
-func (c *Control) Rotation(ctx context.Context) (Rotation, error) {
-	e, err := c.store.get(ctx, keyRotation)
-	if err != nil {
-		return Rotation{}, err
-	}
-	record, err := decodeRotation(e)
-	if err != nil {
-		return Rotation{}, err
-	}
+// Rotation returns the last rotation, or the one under way, as this node knows
+// it; its StartedAt is zero when there was none.
+func (c *Control) Rotation() Rotation {
 	c.rotator.mu.Lock()
 	defer c.rotator.mu.Unlock()
 	return Rotation{
-		KeyID: c.sealer.ring.Load().primary(), StartedAt: record.StartedAt, FinishedAt: record.FinishedAt,
+		KeyID: c.sealer.ring.Load().primary(), StartedAt: c.rotator.record.StartedAt, FinishedAt: c.rotator.record.FinishedAt,
 		Resealed: c.rotator.resealed, Failure: c.rotator.failure,
-	}, nil
+	}
 }
 
 func rotationOf(t *tx) (*rotationRecord, error) {
@@ -190,6 +183,17 @@ func (c *Control) adoptRotation(e entry) error {
 	if err != nil || record.StartedAt.IsZero() {
 		return err
 	}
+	if err := c.adoptKeyset(record); err != nil {
+		return err
+	}
+	c.rotator.mu.Lock()
+	defer c.rotator.mu.Unlock()
+	c.rotator.record = *record
+	return nil
+}
+
+func (c *Control) adoptKeyset(record *rotationRecord) error {
+	var err error
 	ring := c.sealer.ring.Load()
 	switch {
 	case record.FinishedAt.IsZero() && !ring.has(record.Primary):
