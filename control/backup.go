@@ -48,7 +48,7 @@ type BackupInfo struct {
 	Installation string // 32 hex digits
 	CreatedAt    time.Time
 	KeyID        uint32 // the Tink ID of the key that sealed it
-	Entries      int    // keys of the store
+	Entries      int    // keys of the store; 0 where the backup was not opened
 }
 
 type backupHeader struct {
@@ -160,6 +160,16 @@ func openBackup(path string) (*backup, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return b, nil
+}
+
+// CheckBackup reports what a backup is when the file is whole; it needs no key.
+func CheckBackup(path string) (BackupInfo, error) {
+	b, err := openBackup(path)
+	if err != nil {
+		return BackupInfo{}, err
+	}
+	info := BackupInfo{Installation: b.header.Installation, CreatedAt: b.header.CreatedAt, KeyID: b.header.KeyID}
+	return info, b.file.Close()
 }
 
 func (b *backup) check(path string) error {

@@ -16,7 +16,7 @@ import (
 func (a *app) controlCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "control",
-		Short: "Run the control API alone, beside relays and proxies of other processes",
+		Short: "Run the control API alone, beside relays and proxies of other processes; back up, restore, rotate keys",
 		Example: `  sluice control --store nats://nats-1:4222,nats-2:4222 --keyset-file keyset.json \
     --public-host control.example.com --relay-advertise relay.example.com:7844 --proxy-advertise proxy.example.com:6432`,
 		Args: exactArgs(),
@@ -33,6 +33,7 @@ func (a *app) controlCommand() *cobra.Command {
 		defer n.close()
 		return n.runControl(cmd.Context())
 	}
+	cmd.AddCommand(a.backupCommand(), a.restoreCommand(), a.rotateKeysCommand(), a.resetTokenCommand())
 	return cmd
 }
 

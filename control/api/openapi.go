@@ -111,14 +111,18 @@ func (op *operation) document(schemas *schemas, summary string) object {
 		described["requestBody"] = object{"required": true, "content": jsonContent(schemas.of(op.request))}
 	}
 	result := object{"type": "null"}
-	if op.result != nil {
+	if op.result != nil && op.result != reflect.TypeFor[download]() {
 		result = schemas.of(op.result)
 	}
 	if op.list {
 		result = object{"type": "array", "items": result}
 	}
+	content := object{downloadType: object{}}
+	if op.result != reflect.TypeFor[download]() {
+		content = jsonContent(schemas.envelope(result, op.list))
+	}
 	described["responses"] = object{
-		"200":     object{"description": "The request was carried out.", "content": jsonContent(schemas.envelope(result, op.list))},
+		"200":     object{"description": "The request was carried out.", "content": content},
 		"default": object{"$ref": "#/components/responses/Failure"},
 	}
 	return described

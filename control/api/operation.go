@@ -7,7 +7,9 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sluicedb/sluice/control"
 )
@@ -44,6 +46,15 @@ type call struct {
 	api *API
 	op  *operation
 }
+
+// download is a result that is sent as it is, without the envelope.
+type download []byte
+
+// downloadType is the media type of a download.
+const downloadType = "application/octet-stream"
+
+// downloadTimeout bounds the sending of a download: 100 MB to a slow client.
+const downloadTimeout = 10 * time.Minute
 
 // handler answers a call with a result, or a listing, or an error that asFailure knows.
 type handler func(ctx context.Context, c *call) (any, error)
@@ -135,6 +146,14 @@ func (a *API) serve(op *operation, w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	a.check(op, result)
+	if file, ok := result.(download); ok {
+		// It is large, and the time is the one that answers from memory have; a server that cannot change it keeps that.
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(downloadTimeout))
+		w.Header().Set("Content-Type", downloadType)
+		w.Header().Set("Content-Length", strconv.Itoa(len(file)))
+		_, _ = w.Write(file)
+		return
+	}
 	a.writeResult(w, result)
 }
 

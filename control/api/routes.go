@@ -30,6 +30,10 @@ func (a *API) routes() {
 	a.route("GET "+installation+"/accounts", "account", "", a.listEveryAccount).lists(v4.Account{}, "name").concernsInstallation()
 	a.route("POST "+installation+"/accounts", "account", "account.create", a.createAccount).takes(v4.AccountCreate{}).gives(v4.AccountCreated{}).concernsInstallation()
 	a.route("DELETE "+installation+"/accounts/{id}", "account", "account.delete", a.deleteAccount).gives(v4.Deleted{}).concernsInstallation()
+	a.route("GET "+installation+"/keys", "key", "", a.getKeys).gives(v4.KeyRotation{}).concernsInstallation()
+	a.route("POST "+installation+"/keys/rotate", "key", "keys.rotate", a.rotateKeys).gives(v4.KeyRotation{}).concernsInstallation()
+	// A backup is sealed, but it is everything: who asked for it is worth a record.
+	a.route("GET "+installation+"/backup", "backup", "installation.backup", a.backup).gives(download{}).concernsInstallation()
 
 	const tunnels = "/accounts/{account}/cfd_tunnel"
 	a.route("GET "+tunnels, "tunnel", "", a.listTunnels).lists(v4.Tunnel{}, "name", "uuid", "status", "is_deleted")

@@ -175,28 +175,7 @@ func (c *Client) CA(ctx context.Context) ([]byte, error) {
 }
 
 func (c *Client) send(ctx context.Context, method, path string, body any) ([]byte, int, error) {
-	var reader io.Reader
-	if body != nil {
-		data, err := json.Marshal(body)
-		if err != nil {
-			return nil, 0, fmt.Errorf("%s %s: encode: %w", method, path, err)
-		}
-		reader = bytes.NewReader(data)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, c.base.String()+path, reader)
-	if err != nil {
-		return nil, 0, fmt.Errorf("%s %s: %w", method, path, err)
-	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if c.token != "" {
-		req.Header.Set("Authorization", "Bearer "+c.token)
-	}
-	if c.userAgent != "" {
-		req.Header.Set("User-Agent", c.userAgent)
-	}
-	resp, err := c.http.Do(req)
+	resp, err := c.request(ctx, method, path, body)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -209,6 +188,32 @@ func (c *Client) send(ctx context.Context, method, path string, body any) ([]byt
 		return nil, 0, fmt.Errorf("%s %s: answer is longer than %d bytes", method, path, responseMax)
 	}
 	return data, resp.StatusCode, nil
+}
+
+// request sends a request; the caller closes the answer's body.
+func (c *Client) request(ctx context.Context, method, path string, body any) (*http.Response, error) {
+	var reader io.Reader
+	if body != nil {
+		data, err := json.Marshal(body)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: encode: %w", method, path, err)
+		}
+		reader = bytes.NewReader(data)
+	}
+	req, err := http.NewRequestWithContext(ctx, method, c.base.String()+path, reader)
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Bearer "+c.token)
+	}
+	if c.userAgent != "" {
+		req.Header.Set("User-Agent", c.userAgent)
+	}
+	return c.http.Do(req)
 }
 
 // Account returns the account id that paths carry, asking the server once when Config did not name it.
@@ -251,6 +256,11 @@ func all[T any](ctx context.Context, c *Client, query url.Values, segments ...st
 	if err != nil {
 		return nil, err
 	}
+	return pages[T](ctx, c, path, query)
+}
+
+// pages reads every page of a list at a path below /client/v4.
+func pages[T any](ctx context.Context, c *Client, path string, query url.Values) ([]T, error) {
 	if query == nil {
 		query = url.Values{}
 	}
@@ -268,7 +278,7 @@ func all[T any](ctx context.Context, c *Client, query url.Values, segments ...st
 			return items, nil
 		}
 	}
-	return nil, fmt.Errorf("list %s: more than %d pages", strings.Join(segments, "/"), pagesMax)
+	return nil, fmt.Errorf("list %s: more than %d pages", path, pagesMax)
 }
 
 func do[T any](ctx context.Context, c *Client, method string, body any, segments ...string) (T, error) {

@@ -198,3 +198,24 @@ func nameQuery(name string) url.Values {
 	}
 	return url.Values{"name": {name}}
 }
+
+// APITokens lists every API token, oldest first; with a name, those of that name.
+func (c *Client) APITokens(ctx context.Context, name string) ([]v4.APIToken, error) {
+	return all[v4.APIToken](ctx, c, nameQuery(name), "tokens")
+}
+
+// APIToken returns the API token with this id.
+func (c *Client) APIToken(ctx context.Context, id string) (v4.APIToken, error) {
+	return do[v4.APIToken](ctx, c, http.MethodGet, nil, "tokens", id)
+}
+
+// CreateAPIToken makes an API token; the answer has its value, this once.
+func (c *Client) CreateAPIToken(ctx context.Context, body v4.APITokenCreate) (v4.APIToken, error) {
+	return do[v4.APIToken](ctx, c, http.MethodPost, body, "tokens")
+}
+
+// DeleteAPIToken revokes an API token.
+func (c *Client) DeleteAPIToken(ctx context.Context, id string) error {
+	_, err := do[v4.Deleted](ctx, c, http.MethodDelete, nil, "tokens", id)
+	return err
+}
