@@ -66,6 +66,7 @@ func (c *Control) DeleteAccount(ctx context.Context, id string) error {
 			count int
 		}{
 			{"databases", len(s.Databases(id))}, {"tunnels", len(s.Tunnels(id))},
+			{"certificates", len(s.Certificates(id))}, {"policies", len(s.Policies(id))},
 			{"applications", len(s.Applications(id))}, {"service tokens", len(s.ServiceTokens(id))},
 		} {
 			if noun.count > 0 {

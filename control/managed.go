@@ -102,11 +102,13 @@ func (t *tx) suspend(d *Database) error {
 // finishPending makes a pending database a real one.
 func (c *Control) finishPending(ctx context.Context, d *Database) error {
 	return c.transact(ctx, func(t *tx) error {
-		if _, err := fetch(t, kindPending, d.AccountID, d.ID, (*pendingDatabase).account); errors.Is(err, ErrNotFound) {
+		pending, err := fetch(t, kindPending, d.AccountID, d.ID, (*pendingDatabase).account)
+		if errors.Is(err, ErrNotFound) {
 			return fmt.Errorf("database %s: %w", d.Name, ErrConflict) // it took too long
 		} else if err != nil {
 			return err
 		}
+		d := pending.Database // whose secrets a rotation of keys may have sealed anew
 		used, err := useCertificates(t, d)
 		if err != nil {
 			return err

@@ -25,6 +25,19 @@ const (
 // the field in the noun's JSON.
 var sealedFields = []string{"signing", "origin.password", "origin.access_client_secret"}
 
+// places are the nouns, IDs and fields that a secret may be bound to: where it
+// is found, most of all, and else what nouns that hold others bind it to.
+func places(kind string, ids []string, field string) (all [][3]string) {
+	for _, kind := range []string{kind, kindDatabase} {
+		for _, id := range ids {
+			for _, field := range append([]string{field}, sealedFields...) {
+				all = append(all, [3]string{kind, id, field})
+			}
+		}
+	}
+	return all
+}
+
 // keyOf returns the ID of the key that sealed a text, if the keyset has it.
 func (k sealer) keyOf(text string) (ciphertext []byte, id uint32, ok bool) {
 	if len(text) < base64.StdEncoding.EncodedLen(tinkLeast) {
@@ -69,19 +82,17 @@ func (k sealer) resealed(key string, value []byte, primary uint32) ([]byte, bool
 				field = append(field, part)
 			}
 		}
-		for _, id := range ids {
-			for _, name := range append([]string{strings.Join(field, ".")}, sealedFields...) {
-				plain, err := k.open(Sealed{ciphertext: ciphertext}, kind, id, name)
-				if errors.Is(err, errSealed) {
-					continue
-				}
-				fresh := Plaintext(plain)
-				if err := k.seal(&fresh, kind, id, name); err != nil {
-					return "", err
-				}
-				changed = true
-				return base64.StdEncoding.EncodeToString(fresh.ciphertext), nil
+		for _, at := range places(kind, ids, strings.Join(field, ".")) {
+			plain, err := k.open(Sealed{ciphertext: ciphertext}, at[0], at[1], at[2])
+			if errors.Is(err, errSealed) {
+				continue
 			}
+			fresh := Plaintext(plain)
+			if err := k.seal(&fresh, at[0], at[1], at[2]); err != nil {
+				return "", err
+			}
+			changed = true
+			return base64.StdEncoding.EncodeToString(fresh.ciphertext), nil
 		}
 		return "", fmt.Errorf("%s of %s %s does not open with what it is bound to", strings.Join(field, "."), kind, id)
 	})

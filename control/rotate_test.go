@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 )
 
 // furnish makes one of everything that holds a sealed secret.
@@ -19,8 +20,18 @@ func furnish(t *testing.T, c *Control) *NewDatabase {
 	}
 	made, err := c.CreateManagedDatabase(t.Context(), tunnel.ID, "tcp://10.0.0.5:5432", &Database{
 		AccountID: DefaultAccountID, Name: "app", Origin: Origin{User: "u", Database: "d", Password: Plaintext("origin-password")},
-	})
+	}, nil)
 	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := c.UpdateDatabase(t.Context(), DefaultAccountID, made.Database.ID, func(d *Database) error {
+		d.Origin.Password = Plaintext("origin-password")
+		return nil
+	}, nil); err != nil {
+		t.Fatal(err)
+	}
+	cert, key := testPair(t, "client", time.Now().Add(time.Hour))
+	if _, err := c.CreateCertificate(t.Context(), uploaded(false, cert, key)); err != nil {
 		t.Fatal(err)
 	}
 	return made
@@ -46,6 +57,14 @@ func opens(t *testing.T, c *Control) {
 	}
 	if _, err := c.AccessClientSecret(d); err != nil {
 		t.Errorf("access client secret: %v", err)
+	}
+	if _, err := c.FormerOriginPassword(d); err != nil {
+		t.Errorf("former origin password: %v", err)
+	}
+	for _, cert := range c.Snapshot().Certificates(DefaultAccountID) {
+		if key, err := c.CertificateKey(cert); err != nil || key == "" {
+			t.Errorf("certificate's key: %v", err)
+		}
 	}
 	tunnel := c.Snapshot().Tunnels(DefaultAccountID)[0]
 	if secret, err := c.TunnelSecret(tunnel); err != nil || !tunnel.SecretIs(secret.Reveal()) {
@@ -74,6 +93,7 @@ func TestRotateKeys(t *testing.T) {
 	c := open(t, dir)
 	run(t, c)
 	made := furnish(t, c)
+	before, _ := c.Snapshot().DatabaseByID(made.Database.ID)
 	old := c.sealer.ring.Load()
 	if n := len(staleValues(t, c, old)); n != 0 {
 		t.Fatalf("%d values are sealed by a key that is not there yet", n)
@@ -93,7 +113,7 @@ func TestRotateKeys(t *testing.T) {
 	if now := c.sealer.ring.Load(); now.has(old.primary()) {
 		t.Error("the old key is in use still")
 	}
-	if got, _ := c.Snapshot().DatabaseByID(made.Database.ID); got.Generation != 1 || !got.ModifiedOn.Equal(made.Database.ModifiedOn) {
+	if got, _ := c.Snapshot().DatabaseByID(made.Database.ID); got.Generation != before.Generation || got.Version != before.Version || !got.ModifiedOn.Equal(before.ModifiedOn) {
 		t.Errorf("the database looks changed: %+v", got)
 	}
 	if kept, err := readKeyset(c.formerKeyset(old.primary())); err != nil || kept.primary() != old.primary() {
@@ -176,7 +196,7 @@ func TestRotationUnderChanges(t *testing.T) {
 					d.Caching.MaxAge %= MaxCacheAge
 					d.Origin.Password = Plaintext("origin-password")
 					return nil
-				})
+				}, nil)
 				if err != nil && ctx.Err() == nil {
 					t.Errorf("change while keys rotate: %v", err)
 					return
