@@ -8,9 +8,11 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -196,6 +198,8 @@ type rig struct {
 	token  access.ServiceToken
 	secret string
 	gate   *tunneltest.Gate // before the UDP socket, if there is one
+	tcp    net.Listener
+	killed atomic.Bool
 	stop   context.CancelFunc
 	ended  func() // waits for Serve to return
 }
@@ -230,7 +234,7 @@ func newRig(t *testing.T, change func(*Config), shared ...func(*rig)) *rig {
 		udp = g.gate
 	}
 	g.Relay = newRelay(g.state, cfg)
-	g.addr = tcp.Addr().String()
+	g.tcp, g.addr = tcp, tcp.Addr().String()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- g.Serve(ctx, udp, tcp) }()
@@ -238,7 +242,7 @@ func newRig(t *testing.T, change func(*Config), shared ...func(*rig)) *rig {
 	g.ended = sync.OnceFunc(func() {
 		select {
 		case err := <-done:
-			if err != nil {
+			if err != nil && !g.killed.Load() {
 				t.Errorf("Serve: %v", err)
 			}
 		case <-time.After(testWait):
@@ -261,6 +265,13 @@ func (g *rig) fill() {
 		ID: tunnelID, AccountID: account, SecretHash: access.HashSecret(tunnelSecret), ConfigVersion: 1,
 		Ingress: []control.Ingress{{Hostname: host, Service: "tcp://10.0.0.5:5432"}},
 	}
+}
+
+// kill drops a relay with a gate without a word, as kill -9 and a lost machine do: its peers hear nothing.
+func (g *rig) kill() {
+	g.killed.Store(true)
+	g.gate.Shut(true)
+	g.tcp.Close()
 }
 
 func application(hostname, accountID string, include ...access.Rule) *access.Application {
