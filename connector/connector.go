@@ -44,9 +44,9 @@ type Config struct {
 // Connector serves one tunnel from inside a private network. Make one with New; Run it once.
 type Connector struct {
 	cfg     Config
+	token   atomic.Pointer[credential]
 	id      string
 	better  func() time.Duration // client.BetterAfter, but for tests
-	tls     *tls.Config
 	log     *slog.Logger
 	metrics metrics
 
@@ -55,7 +55,9 @@ type Connector struct {
 	crowd   sync.Mutex             // serialises what is said and done about slots that meet in one relay
 	crowdIn string                 // the relay for which it was said last
 
-	configuring sync.Mutex // serialises changes of ingress
+	configuring sync.Mutex // serialises changes of ingress, and guards the two below
+	local       bool       // the rules are a file's
+	told        verifier   // what relays sign with, as they say
 	ingress     atomic.Pointer[ingress]
 
 	reportMu sync.Mutex
@@ -94,7 +96,7 @@ func New(cfg Config) (*Connector, error) {
 	if cfg.Grace < 0 {
 		faults = append(faults, errors.New("the grace period is negative"))
 	}
-	roots, err := rootsOf(cfg.Token)
+	token, err := newCredential(cfg.Token)
 	if err != nil {
 		faults = append(faults, err)
 	}
@@ -107,9 +109,9 @@ func New(cfg Config) (*Connector, error) {
 		cfg:     cfg,
 		better:  client.BetterAfter,
 		id:      hex.EncodeToString(id),
-		tls:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS13},
 		metrics: newMetrics(),
 	}
+	c.token.Store(token)
 	c.relays.configured = cfg.Relays
 	c.current = make([]atomic.Pointer[link], cfg.Slots)
 	c.log = cfg.Logger.With("tunnel", cfg.Token.Tunnel, "connector", c.id)
@@ -117,16 +119,36 @@ func New(cfg Config) (*Connector, error) {
 	return c, nil
 }
 
-// rootsOf returns the authority that a token names; nil, the system's, when it names none.
-func rootsOf(t tunnel.Token) (*x509.CertPool, error) {
-	if t.CA == "" {
-		return nil, nil
+// credential is a token, ready for use. It is immutable.
+type credential struct {
+	tunnel, secret string
+	tls            *tls.Config
+}
+
+// newCredential checks a token's parts. The authority that it names counts, or the system's.
+func newCredential(t tunnel.Token) (*credential, error) {
+	conf := &tls.Config{MinVersion: tls.VersionTLS13}
+	if t.CA != "" {
+		conf.RootCAs = x509.NewCertPool()
+		if !conf.RootCAs.AppendCertsFromPEM([]byte(t.CA)) {
+			return nil, errors.New("the token's certificate authority is not PEM")
+		}
 	}
-	roots := x509.NewCertPool()
-	if !roots.AppendCertsFromPEM([]byte(t.CA)) {
-		return nil, errors.New("the token's certificate authority is not PEM")
+	return &credential{tunnel: t.Tunnel, secret: t.Secret, tls: conf}, nil
+}
+
+// SetToken makes the next registrations use another token of the same tunnel, as after a rotation of its secret. Sessions that are
+// up stay up. The relays stay those that the connector was made with.
+func (c *Connector) SetToken(t tunnel.Token) error {
+	next, err := newCredential(t)
+	switch {
+	case err != nil:
+		return err
+	case t.Secret == "" || t.Tunnel != c.cfg.Token.Tunnel:
+		return fmt.Errorf("the token is of tunnel %s, and this connector serves %s: start it anew", t.Tunnel, c.cfg.Token.Tunnel)
 	}
-	return roots, nil
+	c.token.Store(next)
+	return nil
 }
 
 // Run serves until ctx ends. Then it takes no more streams, waits for those that are open at most for Grace, and returns nil;
@@ -172,6 +194,28 @@ func (c *Connector) configure(_ context.Context, msg *tunnelpb.Configure) *tunne
 	c.configuring.Lock()
 	defer c.configuring.Unlock()
 	now := c.ingress.Load()
+	if c.local {
+		// The rules of the file stay, whatever a relay wants. Unless the file pins keys, those of the relay count.
+		verify, err := newVerifier(msg.GetIssuer(), msg.GetKeys())
+		if err != nil {
+			return &tunnelpb.Configured{Version: now.version, Error: err.Error()}
+		}
+		if len(now.verify.keys) == 0 || equalKeys(now.verify, c.told) {
+			next := *now
+			next.verify = verify
+			c.ingress.Store(&next)
+		}
+		c.told = verify
+		return &tunnelpb.Configured{Version: msg.GetVersion()}
+	}
+	if msg.GetVersion() == now.version {
+		verify, err := newVerifier(msg.GetIssuer(), msg.GetKeys())
+		if err == nil && len(verify.keys) > 0 && !equalKeys(verify, now.verify) { // keys rotate without a new version
+			next := *now
+			next.verify = verify
+			c.ingress.Store(&next)
+		}
+	}
 	if msg.GetVersion() <= now.version {
 		return &tunnelpb.Configured{Version: now.version}
 	}

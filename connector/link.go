@@ -75,14 +75,22 @@ func (l *link) serve() {
 func (l *link) join(in *tunnel.Incoming) {
 	c, hostname := l.c, in.Request.GetHostname()
 	log := l.log.With("hostname", hostname)
-	s, ok := c.ingress.Load().lookup(hostname)
+	rules := c.ingress.Load()
+	s, ok := rules.lookup(hostname)
 	if !ok {
 		log.Warn("no ingress rule names the hostname")
 		l.refuse(in, &tunnel.Refusal{Code: tunnelpb.Code_UNKNOWN_HOST, Message: "no ingress rule of the connector names the hostname"})
 		return
 	}
+	if s.access != nil {
+		if err := rules.verify.check(in.Request.GetAssertion(), canonical(hostname), s.access, time.Now()); err != nil {
+			log.Warn("the relay's assertion is not good, and the rule requires one", "err", err)
+			l.refuse(in, &tunnel.Refusal{Code: tunnelpb.Code_DENIED, Message: "the connector does not accept the relay's assertion"})
+			return
+		}
+	}
 	start := time.Now()
-	origin, err := dialOrigin(in.Context(), s, connectTimeout)
+	origin, err := dialOrigin(in.Context(), s)
 	if err != nil {
 		log.Warn("origin not reached", "err", err, "dur", time.Since(start))
 		l.refuse(in, refusalOf(err))
@@ -99,7 +107,11 @@ func (l *link) join(in *tunnel.Incoming) {
 	c.metrics.opens.WithLabelValues("ok").Inc()
 	c.metrics.streams.Inc()
 	defer c.metrics.streams.Dec()
-	if err := writeEarly(origin, in.Request.GetEarlyData()); err != nil {
+	first := in.Request.GetEarlyData()
+	if s.proxyHeader {
+		first = append(proxyHeader(in.Request.GetRemote(), origin), first...)
+	}
+	if err := writeEarly(origin, first); err != nil {
 		log.Debug("early data not written", "err", err)
 		origin.Reset(stream.CodeAborted)
 		peer.Reset(stream.CodeAborted)

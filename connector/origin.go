@@ -23,8 +23,8 @@ const (
 )
 
 // dialOrigin connects to s. Its error is for the log; refusalOf says what the opener may know.
-func dialOrigin(ctx context.Context, s service, timeout time.Duration) (stream.Conn, error) {
-	d := net.Dialer{Timeout: timeout, KeepAlive: keepAlive}
+func dialOrigin(ctx context.Context, s service) (stream.Conn, error) {
+	d := net.Dialer{Timeout: s.connectTimeout, KeepAlive: s.keepAlive}
 	c, err := d.DialContext(ctx, s.network, s.address)
 	if err != nil {
 		return nil, err // net.OpError says what and where

@@ -56,14 +56,14 @@ func (s *slot) register(ctx context.Context, protocol client.Protocol, moving bo
 	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
 	defer cancel()
 	c := s.c
-	addr := c.relays.at(s.relay)
+	addr, token := c.relays.at(s.relay), c.token.Load()
 	s.addr = addr
 	l := newLink(c, s.log.With("relay", addr), addr)
 	racer := client.Racer{Protocol: protocol, Dialer: tunnel.Dialer{
 		Addr: addr,
-		TLS:  c.tls,
+		TLS:  token.tls,
 		Hello: &tunnelpb.Hello{
-			Role: tunnelpb.Role_CONNECTOR, TunnelId: c.cfg.Token.Tunnel, Secret: c.cfg.Token.Secret,
+			Role: tunnelpb.Role_CONNECTOR, TunnelId: token.tunnel, Secret: token.secret,
 			PeerId: c.id, Slot: uint32(s.index), Version: c.cfg.Version, Moving: moving,
 		},
 		Configure: c.configure,

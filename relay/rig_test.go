@@ -122,6 +122,8 @@ func (m *memory) OnDisconnect(end func(tunnelID, connector string)) (func(), err
 	return func() {}, nil
 }
 
+func (m *memory) Verifier() *access.Verifier { return nil }
+
 func (m *memory) Sign(a access.Assertion, now time.Time) (string, error) {
 	return m.signer.Sign(a, now)
 }

@@ -202,6 +202,12 @@ func (r *Relay) configure(ctx context.Context, b *backend, t *control.Tunnel) er
 		return nil
 	}
 	msg := &tunnelpb.Configure{Version: version}
+	if v := r.state.Verifier(); v != nil {
+		msg.Issuer = v.Issuer
+		for id, key := range v.Keys {
+			msg.Keys = append(msg.Keys, &tunnelpb.Key{Id: id, Ed25519: key})
+		}
+	}
 	for _, rule := range t.Ingress {
 		msg.Ingress = append(msg.Ingress, &tunnelpb.IngressRule{Hostname: rule.Hostname, Service: rule.Service})
 	}

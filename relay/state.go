@@ -21,6 +21,7 @@ type state interface {
 	Changed() <-chan struct{} // fetched before the snapshot that it guards
 	Audit(control.AuditRecord)
 	Seen(tokenID string, at time.Time)
+	Verifier() *access.Verifier
 	Sign(a access.Assertion, now time.Time) (string, error)
 	Presence() presence
 	Present(self control.Relay, connections map[string][]control.Connection)

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -38,6 +39,7 @@ const adminTimeout = 5 * time.Second
 // runFlags are the flags of run. Each has an environment variable, which counts where the flag is not given.
 type runFlags struct {
 	tokenFile string
+	config    string
 	relays    []string
 	protocol  string
 	grace     time.Duration
@@ -49,6 +51,7 @@ type runFlags struct {
 // variables names the environment variable of each flag.
 var variables = [...][2]string{
 	{"token-file", "SLUICE_TUNNEL_TOKEN_FILE"},
+	{"config", "SLUICE_CONFIG"},
 	{"relay", "SLUICE_RELAY"},
 	{"protocol", "SLUICE_PROTOCOL"},
 	{"grace-period", "SLUICE_GRACE_PERIOD"},
@@ -65,12 +68,16 @@ func (a *app) runCommand() *cobra.Command {
 		Long: `run serves the tunnel that the token names. The token comes from --token-file, or from the environment variable
 ` + tokenVariable + `; never from the command line, which everybody on the machine can read.
 
+The token file and the file of rules are read again when they change, and on SIGHUP; what is not valid is logged and leaves the
+previous one in force.
+
 SIGTERM or SIGINT stops it: it takes no more streams, waits for those that are open at most for the grace period, and exits at once
 when there are none. A second signal ends it at once. It never exits because a relay is away or refuses it.`,
 		Example: `  sluice-connector run --token-file vpc-1.token
   ` + tokenVariable + `="$(cat vpc-1.token)" sluice-connector run
   sluice-connector run --token-file vpc-1.token --protocol websocket    # where UDP does not pass
   sluice-connector run --token-file vpc-1.token --relay relay.example.com:7844
+  sluice-connector run --token-file vpc-1.token --config rules.yaml     # rules that are kept here
   sluice-connector run --token-file vpc-1.token --metrics-listen off`,
 		Args: noArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -82,6 +89,7 @@ when there are none. A second signal ends it at once. It never exits because a r
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&f.tokenFile, "token-file", "", "file with the tunnel token, as sluice tunnel token prints it")
+	flags.StringVar(&f.config, "config", "", "file with ingress rules, instead of those that control has; see sluice-connector validate --help")
 	flags.StringSliceVar(&f.relays, "relay", nil, "host:port of a relay, instead of those in the token (repeatable)")
 	flags.StringVar(&f.protocol, "protocol", string(client.Auto), "how to reach relays: auto, quic or websocket")
 	flags.DurationVar(&f.grace, "grace-period", 30*time.Second, "how long streams may go on after the first signal")
@@ -132,6 +140,20 @@ func (a *app) serve(ctx context.Context, f runFlags) error {
 	if err != nil {
 		return &usageError{err: err}
 	}
+	watch := newWatcher(log)
+	if f.config != "" {
+		rules, err := rulesOf(c, f.config)
+		if err != nil {
+			return err
+		}
+		watch.files = append(watch.files, rules)
+	}
+	if f.tokenFile != "" {
+		watch.files = append(watch.files, tokenOf(c, f.tokenFile))
+	}
+	var watching sync.WaitGroup
+	defer watching.Wait()
+	watching.Go(func() { watch.run(ctx) })
 	if f.metrics == "off" {
 		return c.Run(ctx)
 	}
@@ -141,7 +163,7 @@ func (a *app) serve(ctx context.Context, f runFlags) error {
 	}
 	log.Info("health and metrics", "url", "http://"+ln.Addr().String()+"/metrics")
 	srv := &http.Server{
-		Handler: adminHandler(c), ReadHeaderTimeout: adminTimeout, ReadTimeout: adminTimeout, WriteTimeout: 2 * adminTimeout,
+		Handler: adminHandler(c, watch.reloads), ReadHeaderTimeout: adminTimeout, ReadTimeout: adminTimeout, WriteTimeout: 2 * adminTimeout,
 		MaxHeaderBytes: 16 << 10, // no client of ours sends a tenth of it
 		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
@@ -225,10 +247,11 @@ func listenAdmin(address string) (net.Listener, error) {
 }
 
 // adminHandler adds /metrics to the connector's own pages.
-func adminHandler(c *connector.Connector) http.Handler {
+func adminHandler(c *connector.Connector, others ...prometheus.Collector) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry.MustRegister(c.Collectors()...)
+	registry.MustRegister(others...)
 	mux := http.NewServeMux()
 	mux.Handle("/", c.Handler())
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
