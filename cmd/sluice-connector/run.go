@@ -151,9 +151,11 @@ func (a *app) serve(ctx context.Context, f runFlags) error {
 	if f.tokenFile != "" {
 		watch.files = append(watch.files, tokenOf(c, f.tokenFile))
 	}
+	watched, stop := context.WithCancel(ctx)
 	var watching sync.WaitGroup
 	defer watching.Wait()
-	watching.Go(func() { watch.run(ctx) })
+	defer stop()
+	watching.Go(func() { watch.run(watched) })
 	if f.metrics == "off" {
 		return c.Run(ctx)
 	}
