@@ -8,9 +8,12 @@ BUILDVCS  := $(shell git rev-parse --verify -q HEAD >/dev/null 2>&1 && echo true
 BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS)
 UNIT       = $$($(GO) list ./... | grep -v /integration) ./integration/structure
 
+# What the oldest and the newest PostgreSQL are tried with each time; the machine's own has everything.
+ACROSS     = Pooling(01|02|08|10|13|2[0-9]|3[0-2]|39|4[0-3]|70)|TestOrigin|TestFailover
+
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: build test unit integration lint fmt demo bench fuzz generate install clean help
+.PHONY: build test unit integration test-versions lint fmt demo bench fuzz generate install clean help
 
 build: ## build bin/sluice and bin/sluice-connector, static, with the commit in their version
 	$(BUILD) -o bin/ ./cmd/sluice ./cmd/sluice-connector
@@ -22,6 +25,13 @@ unit: ## unit tests with the race detector, no servers needed
 
 integration: ## end-to-end tests on real servers and drivers
 	$(GO) test -race -count=1 -p 1 -timeout 15m $$($(GO) list ./integration/... | grep -v /structure$$)
+	@$(MAKE) --no-print-directory test-versions VERSIONS="12 18" RUN='$(ACROSS)'
+
+test-versions: ## the PostgreSQL suite on every release from 12 to 18 (VERSIONS="12 18", RUN=Pooling70)
+	@scripts/install.sh postgres node
+	@for v in $(or $(VERSIONS),$$(scripts/postgres.sh list)); do \
+	  bin=$$(scripts/postgres.sh $$v) && echo "PostgreSQL $$v" && \
+	  SLUICE_POSTGRES_BIN=$$bin $(GO) test -count=1 -timeout 10m -run '$(RUN)' ./integration/pooling || exit 1; done
 
 lint: ## gofmt, go vet and staticcheck, the version pinned in go.mod
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
@@ -50,7 +60,7 @@ generate: ## regenerate what is generated (installs protoc when missing)
 	$(GO) generate ./...
 
 install: ## install what the tests need and this machine has not
-	@scripts/install.sh race postgres net node pgbouncer
+	@scripts/install.sh race postgres net node python java pgbouncer
 
 clean: ## remove what was built and cached in the checkout
 	rm -rf bin .cache

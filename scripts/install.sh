@@ -3,7 +3,9 @@
 #   race       a C compiler, for Go's race detector
 #   postgres   PostgreSQL's server and client programs, pgbench among them
 #   net        ip, for network namespaces
-#   node       Node.js and npm, for node-postgres
+#   node       Node.js and npm, for drivers in JavaScript
+#   python     Debian's Python drivers, SQLAlchemy, Alembic and Django
+#   java       a JDK, which runs a source file, and the JDBC driver
 #   pgbouncer  PgBouncer of this Debian release
 #   protoc     the protobuf compiler
 #   sid        a Debian sid tree with a newer PgBouncer (make bench BENCH_SID=1)
@@ -41,6 +43,9 @@ for group in "$@"; do
   postgres) need postgresql postgresql-client -- has_postgres ;;
   net) need iproute2 -- has ip ;;
   node) need nodejs -- has node && need npm -- has npm ;;
+  python) need python3-psycopg2 python3-psycopg python3-asyncpg python3-sqlalchemy python3-alembic python3-django -- \
+    /usr/bin/python3 -c 'import psycopg2, psycopg, asyncpg, sqlalchemy, alembic, django' ;;
+  java) need default-jdk-headless -- has javac && need libpostgresql-jdbc-java -- test -e /usr/share/java/postgresql.jar ;;
   pgbouncer) need pgbouncer -- has pgbouncer ;;
   protoc) need protobuf-compiler -- has protoc ;;
   sid) want_sid=1 && need debootstrap -- has debootstrap ;;

@@ -82,9 +82,12 @@ func (s *Stage) StartPostgres(ctx context.Context, config PostgresConfig) (*Post
 	return p, p.createDatabase(ctx)
 }
 
-// PostgresBin returns the directory of PostgreSQL's server programs, the newest release's where
-// there are several.
+// PostgresBin returns the directory of PostgreSQL's server programs: SLUICE_POSTGRES_BIN, or the
+// machine's own, the newest release's where there are several.
 func PostgresBin() (string, error) {
+	if dir := os.Getenv("SLUICE_POSTGRES_BIN"); dir != "" {
+		return dir, nil
+	}
 	dirs, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb") // where Debian keeps them
 	if err != nil {
 		return "", err
@@ -133,7 +136,7 @@ func (p *Postgres) initialize(ctx context.Context) error {
 		return err
 	}
 	_, err = p.stage.Output(ctx, Command{Name: "initdb", Path: filepath.Join(p.bin, "initdb"), User: p.user,
-		Args: []string{"-D", p.data, "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "--no-instructions"}}, "")
+		Args: []string{"-D", p.data, "-U", "postgres", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync"}}, "")
 	if err != nil {
 		return err
 	}

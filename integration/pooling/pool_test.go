@@ -16,12 +16,13 @@ import (
 )
 
 // 500 clients on 40 origin connections: who waits waits in line, so that nobody
-// waits much longer than the others.
+// is overtaken: while one waits, hardly more are served than there are others.
 func TestPooling65(t *testing.T) {
 	w := newWorld(t, maxConns(40))
 	const clients, rounds = 500, 10
+	var served atomic.Int64
 	var mu sync.Mutex
-	var waits []time.Duration
+	var waits []int64
 	var wg sync.WaitGroup
 	start := make(chan struct{})
 	var ready sync.WaitGroup
@@ -32,16 +33,17 @@ func TestPooling65(t *testing.T) {
 			ready.Done()
 			<-start
 			for i := range rounds {
-				began := time.Now()
+				before := served.Load()
 				x.send(q("select pg_sleep(0.005)"))
 				s, err := x.tryReady(1)
 				if err != nil || s != "T D: C:SELECT_1 Z:I" {
 					t.Errorf("%s, %v", s, err)
 					return
 				}
+				others := served.Add(1) - before
 				if i > 1 && i < rounds-2 { // while everybody is there
 					mu.Lock()
-					waits = append(waits, time.Since(began))
+					waits = append(waits, others)
 					mu.Unlock()
 				}
 			}
@@ -55,10 +57,10 @@ func TestPooling65(t *testing.T) {
 		t.Fatal("nobody waited")
 	}
 	p50, p99 := waits[len(waits)/2], waits[len(waits)*99/100]
-	t.Logf("p50 %v, p99 %v", p50, p99)
-	// The reference is 1.5 on an idle machine; here other tests take turns.
-	if p99 > 3*p50 {
-		t.Errorf("p50 %v, p99 %v", p50, p99)
+	t.Logf("served meanwhile: p50 %d, p99 %d", p50, p99)
+	// Twice as many leave room for a test's goroutine that is not run at once.
+	if p99 > 2*clients {
+		t.Errorf("p50 %d, p99 %d others were served while one waited", p50, p99)
 	}
 }
 
