@@ -71,13 +71,21 @@ func (a *app) databaseGetCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			pools, err := c.Pools(ctx, database.ID)
+			if err != nil {
+				return err
+			}
 			if a.json {
 				return a.printJSON(struct {
 					v4.Database
 					Connections []v4.Connections `json:"connections"`
-				}{database, connections})
+					Pools       []v4.Pool        `json:"pools"`
+				}{database, connections, pools})
 			}
-			return a.printDatabase(database, [2]string{"connections", connectionsText(connections)})
+			if err := a.printDatabase(database, [2]string{"connections", connectionsText(connections)}); err != nil {
+				return err
+			}
+			return a.printPools(pools)
 		}),
 	}
 }

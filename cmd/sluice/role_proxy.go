@@ -93,6 +93,7 @@ func (n *node) addProxy(ln net.Listener, dial dialFunc) error {
 	}
 	n.roles = append(n.roles,
 		role{name: "test connections", run: func(ctx context.Context) error { return n.control.ServeTests(ctx, p.Test) }},
+		role{name: "pool status", run: func(ctx context.Context) error { return n.control.ServePools(ctx, p.Pool) }},
 		role{name: "connection counts", run: func(ctx context.Context) error { return n.control.ServeConnections(ctx, p.Connections) }},
 		role{name: "proxy", run: func(ctx context.Context) error { return p.Serve(ctx, ln) }},
 	)

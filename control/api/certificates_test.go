@@ -150,6 +150,9 @@ func TestDatabaseIsTested(t *testing.T) {
 	if got := must[v4.PurgeResult](w, "POST", path+"/purge_cache", ""); got.CacheEpoch != 1 {
 		t.Errorf("epoch %d, want 1", got.CacheEpoch)
 	}
+	if got := must[[]v4.Pool](w, "GET", path+"/pools", ""); len(got) != 0 {
+		t.Errorf("pools %+v where no proxy runs", got)
+	}
 	if got := must[[]v4.Connections](w, "GET", path+"/connections", ""); len(got) != 0 {
 		t.Errorf("connections %+v where no proxy runs", got)
 	}

@@ -235,6 +235,23 @@ func (a *API) originConnections(ctx context.Context, c *call) (any, error) {
 	return shown, nil
 }
 
+// listPools shows how the clients of a database fare, at each proxy.
+func (a *API) listPools(ctx context.Context, c *call) (any, error) {
+	database, err := a.database(c)
+	if err != nil {
+		return nil, err
+	}
+	pools, err := a.control.Pools(ctx, database.ID)
+	if err != nil {
+		return nil, err
+	}
+	shown := make([]v4.Pool, 0, len(pools))
+	for _, p := range pools {
+		shown = append(shown, v4.Pool(p))
+	}
+	return shown, nil
+}
+
 // showCredential shows a credential, with a connection string that lacks the password.
 func (a *API) showCredential(d *control.Database) func(control.Credential) v4.Credential {
 	return func(credential control.Credential) v4.Credential {

@@ -92,6 +92,7 @@ func (a *API) routes() {
 	a.route("POST "+configs+"/{id}/test", "database", "database.test", a.testDatabase).gives(v4.TestResult{})
 	a.route("POST "+configs+"/{id}/purge_cache", "database", "database.purge_cache", a.purgeCache).gives(v4.PurgeResult{})
 	a.route("GET "+configs+"/{id}/connections", "database", "", a.originConnections).gives([]v4.Connections{})
+	a.route("GET "+configs+"/{id}/pools", "database", "", a.listPools).gives([]v4.Pool{})
 	a.route("GET "+configs+"/{id}/credentials", "database", "", a.listCredentials).lists(v4.Credential{})
 	a.route("POST "+configs+"/{id}/credentials", "database", "credential.create", a.createCredential).takes(v4.CredentialCreate{}).gives(v4.Credential{})
 	a.route("DELETE "+configs+"/{id}/credentials/{credential}", "credential", "credential.delete", a.deleteCredential).gives(v4.Deleted{})

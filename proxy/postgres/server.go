@@ -219,6 +219,18 @@ func linger(nc net.Conn) {
 	}
 }
 
+// ClientsOf is how many clients of a database are logged in.
+func (s *Server) ClientsOf(d *Database) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.clients {
+		if c.db == d {
+			n++
+		}
+	}
+	return n
+}
+
 // key is what the client was told to cancel with.
 func (c *client) key() []byte {
 	return append(binary.BigEndian.AppendUint32(nil, c.pid), c.secret[:]...)

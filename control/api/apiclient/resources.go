@@ -138,6 +138,11 @@ func (c *Client) PurgeCache(ctx context.Context, id string) (v4.PurgeResult, err
 	return do[v4.PurgeResult](ctx, c, http.MethodPost, nil, "hyperdrive", "configs", id, "purge_cache")
 }
 
+// Pools returns how a database's clients fare, at each proxy.
+func (c *Client) Pools(ctx context.Context, id string) ([]v4.Pool, error) {
+	return do[[]v4.Pool](ctx, c, http.MethodGet, nil, "hyperdrive", "configs", id, "pools")
+}
+
 // Connections returns a database's open origin connections, by generation.
 func (c *Client) Connections(ctx context.Context, id string) ([]v4.Connections, error) {
 	return do[[]v4.Connections](ctx, c, http.MethodGet, nil, "hyperdrive", "configs", id, "connections")
