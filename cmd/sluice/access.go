@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -16,19 +15,21 @@ import (
 func (a *app) accessCommand() *cobra.Command {
 	token := groupCommand("token", "Make service tokens: the client id and secret that a machine proves itself with",
 		"  sluice access token create app",
-		a.accessTokenCreateCommand(), a.accessTokenListCommand(), a.accessTokenDeleteCommand(),
+		a.accessTokenCreateCommand(), a.accessTokenListCommand(), a.accessTokenGetCommand(), a.accessTokenUpdateCommand(),
+		a.accessTokenRotateCommand(), a.accessTokenRefreshCommand(), a.accessTokenDeleteCommand(),
 		a.accessTokenEnableCommand("enable", true), a.accessTokenEnableCommand("disable", false))
 	application := groupCommand("app", "Make applications: hostnames that policies guard",
 		"  sluice access app create --hostname db.internal.example",
-		a.accessAppCreateCommand(), a.accessAppListCommand(), a.accessAppDeleteCommand())
-	policy := groupCommand("policy", "Make an application's policies: who reaches its hostname",
+		a.accessAppCreateCommand(), a.accessAppListCommand(), a.accessAppGetCommand(), a.accessAppUpdateCommand(), a.accessAppDeleteCommand())
+	policy := groupCommand("policy", "Make policies, of one application or for several to share: who reaches its hostname",
 		"  sluice access policy create --app db.internal.example --decision non_identity --include-token app",
-		a.accessPolicyCreateCommand(), a.accessPolicyListCommand(), a.accessPolicyDeleteCommand())
+		a.accessPolicyCreateCommand(), a.accessPolicyListCommand(), a.accessPolicyUpdateCommand(), a.accessPolicyAttachCommand(),
+		a.accessPolicyShareCommand(), a.accessPolicyDeleteCommand())
 	return a.clientCommand(groupCommand("access", "Say who reaches which hostname",
 		`  sluice access token create app
   sluice access app create --hostname db.internal.example
   sluice access policy create --app db.internal.example --decision non_identity --include-token app`,
-		token, application, policy))
+		token, application, policy, a.accessTestCommand()))
 }
 
 func (a *app) accessTokenCreateCommand() *cobra.Command {
@@ -141,80 +142,6 @@ func (a *app) accessTokenEnableCommand(verb string, enabled bool) *cobra.Command
 			}
 			_, err = fmt.Fprintf(a.out, "Service token %s %sd.\n", printable(token.Name), verb)
 			return err
-		}),
-	}
-}
-
-func (a *app) accessAppCreateCommand() *cobra.Command {
-	var name, hostname string
-	cmd := &cobra.Command{
-		Use:   "create --hostname HOSTNAME",
-		Short: "Guard a hostname; until it has a policy, nobody reaches it",
-		Example: `  sluice access app create --hostname db.internal.example
-  sluice access app create --hostname '*.internal.example' --name databases`,
-		Args: exactArgs(),
-		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, _ []string) error {
-			if hostname == "" {
-				return usagef("--hostname is missing: the name that 'sluice tunnel route' leads to the database")
-			}
-			if name == "" {
-				name = hostname
-			}
-			application, err := c.CreateApplication(ctx, v4.ApplicationWrite{Name: name, Domain: hostname})
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.printJSON(application)
-			}
-			fmt.Fprintf(a.out, "Application %s made, id %s. Nobody reaches %s yet.\n", application.Name, application.ID, application.Domain)
-			fmt.Fprintf(a.out, "\nNext, admit a service token:\n\n  sluice access policy create --app %s --decision non_identity --include-token NAME\n", application.Domain)
-			return nil
-		}),
-	}
-	cmd.Flags().StringVar(&hostname, "hostname", "", "the hostname to guard; a leading *. covers every name below")
-	cmd.Flags().StringVar(&name, "name", "", "name of the application; the hostname when absent")
-	return cmd
-}
-
-func (a *app) accessAppListCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "list",
-		Short:   "List applications",
-		Example: "  sluice access app list\n  sluice access app list --json",
-		Args:    exactArgs(),
-		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, _ []string) error {
-			applications, err := c.Applications(ctx, nil)
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.printJSON(applications)
-			}
-			var rows [][]string
-			for _, app := range applications {
-				rows = append(rows, []string{app.Domain, app.Name, app.ID, strconv.Itoa(len(app.Policies))})
-			}
-			return a.printTable([]string{"HOSTNAME", "NAME", "ID", "POLICIES"}, rows)
-		}),
-	}
-}
-
-func (a *app) accessAppDeleteCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "delete HOSTNAME|NAME|ID",
-		Short:   "Delete an application with its policies; nobody reaches its hostname any more",
-		Example: "  sluice access app delete db.internal.example",
-		Args:    exactArgs("HOSTNAME"),
-		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, args []string) error {
-			application, err := findApplication(ctx, c, args[0])
-			if err != nil {
-				return err
-			}
-			if err := c.DeleteApplication(ctx, application.ID); err != nil {
-				return err
-			}
-			return a.printDeleted("Application", application.Name, application.ID)
 		}),
 	}
 }

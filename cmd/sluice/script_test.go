@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -38,6 +39,7 @@ func TestScripts(t *testing.T) {
 			"sluice":  sluiceCmd,
 			"server":  serverCmd,
 			"capture": captureCmd,
+			"follow":  followCmd,
 			"nowhere": nowhereCmd,
 			"save":    saveCmd,
 		},
@@ -56,6 +58,38 @@ func sluiceCmd(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("sluice %s: succeeded", strings.Join(args, " "))
 	case code != exitOK && !neg:
 		ts.Fatalf("sluice %s: exit code %d", strings.Join(args, " "), code)
+	}
+}
+
+// followCmd is "follow FIRST NEXT ARGS...": while "sluice audit tail" runs it waits for a record that says FIRST, runs sluice with ARGS,
+// waits for a record that says NEXT, and interrupts the tail.
+func followCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 3 {
+		ts.Fatalf("usage: follow FIRST NEXT ARGS...")
+	}
+	reader, writer := io.Pipe()
+	a := &app{in: strings.NewReader(""), out: writer, err: ts.Stderr(), getenv: ts.Getenv}
+	ctx, cancel := context.WithTimeout(context.Background(), startTimeout)
+	defer cancel()
+	ended := make(chan int, 1)
+	go func() {
+		code := a.execute(ctx, []string{"audit", "tail", "-n", "1", "--action", "tunnel.*", "--json"})
+		writer.Close()
+		ended <- code
+	}()
+	lines := bufio.NewScanner(reader)
+	lines.Buffer(nil, 1<<20)
+	for i, want := range args[:2] {
+		if !lines.Scan() || !strings.Contains(lines.Text(), want) {
+			ts.Fatalf("audit tail: line %d is %q, want %s", i+1, lines.Text(), want)
+		}
+		if i == 0 {
+			sluiceCmd(ts, false, args[2:])
+		}
+	}
+	cancel()
+	if code := <-ended; code != exitOK {
+		ts.Fatalf("audit tail: exit code %d", code)
 	}
 }
 

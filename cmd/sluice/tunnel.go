@@ -26,8 +26,9 @@ func (a *app) tunnelCommand() *cobra.Command {
 		`  sluice tunnel create vpc-1
   sluice tunnel route vpc-1 db.internal.example tcp://10.0.0.5:5432
   sluice tunnel token vpc-1 > vpc-1.token`,
-		a.tunnelCreateCommand(), a.tunnelListCommand(), a.tunnelGetCommand(), a.tunnelDeleteCommand(),
-		a.tunnelTokenCommand(), a.tunnelRouteCommand(), a.tunnelUnrouteCommand()))
+		a.tunnelCreateCommand(), a.tunnelListCommand(), a.tunnelGetCommand(), a.tunnelRenameCommand(), a.tunnelDeleteCommand(),
+		a.tunnelTokenCommand(), a.tunnelRotateCommand(), a.tunnelRouteCommand(), a.tunnelUnrouteCommand(),
+		a.tunnelConnectionsCommand(), a.tunnelCleanupCommand()))
 }
 
 func (a *app) tunnelCreateCommand() *cobra.Command {
@@ -68,9 +69,9 @@ func (a *app) tunnelListCommand() *cobra.Command {
 			}
 			var rows [][]string
 			for _, t := range tunnels {
-				rows = append(rows, []string{t.Name, t.ID, strconv.Itoa(t.Hostnames), when(t.CreatedAt)})
+				rows = append(rows, []string{t.Name, t.ID, t.Status, strconv.Itoa(len(t.Connections)), strconv.Itoa(t.Hostnames), when(t.CreatedAt)})
 			}
-			return a.printTable([]string{"NAME", "ID", "HOSTNAMES", "CREATED"}, rows)
+			return a.printTable([]string{"NAME", "ID", "STATUS", "CONNECTIONS", "HOSTNAMES", "CREATED"}, rows)
 		}),
 	}
 }
@@ -78,7 +79,8 @@ func (a *app) tunnelListCommand() *cobra.Command {
 func (a *app) tunnelGetCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:     "get NAME|ID",
-		Short:   "Show a tunnel and the hostnames that lead through it",
+		Aliases: []string{"info"},
+		Short:   "Show a tunnel, the hostnames that lead through it, and the connectors that are connected",
 		Example: "  sluice tunnel get vpc-1",
 		Args:    exactArgs("NAME"),
 		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, args []string) error {
@@ -90,20 +92,30 @@ func (a *app) tunnelGetCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			connectors, err := c.Connectors(ctx, tunnel.ID)
+			if err != nil {
+				return err
+			}
 			if a.json {
 				return a.printJSON(struct {
 					v4.Tunnel
 					Configuration v4.TunnelConfiguration `json:"configuration"`
-				}{tunnel, configuration})
+					Connectors    []v4.Connector         `json:"connectors"`
+				}{tunnel, configuration, connectors})
 			}
 			if err := a.printFields([][2]string{
-				{"name", tunnel.Name}, {"id", tunnel.ID}, {"created", when(tunnel.CreatedAt)},
+				{"name", tunnel.Name}, {"id", tunnel.ID}, {"created", when(tunnel.CreatedAt)}, {"status", describeStatus(tunnel)},
 				{"configuration", "version " + strconv.FormatInt(configuration.Version, 10)},
+				{"token", "version " + strconv.Itoa(tunnel.TokenVersion)},
 			}); err != nil {
 				return err
 			}
 			fmt.Fprintln(a.out)
-			return a.printIngress(configuration)
+			if err := a.printIngress(configuration); err != nil {
+				return err
+			}
+			fmt.Fprintln(a.out)
+			return a.printConnectors(connectors)
 		}),
 	}
 }

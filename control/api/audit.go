@@ -76,6 +76,12 @@ type auditedTunnel struct {
 	CreatedAt     time.Time        `json:"created_at"`
 }
 
+// auditedDatabase is a database with its credentials, which are resources of their own elsewhere.
+type auditedDatabase struct {
+	v4.Database
+	Credentials []v4.Credential `json:"credentials"`
+}
+
 // showNoun is a noun as JSON; nil for none, and for a kind that the API does not show.
 func (a *API) showNoun(c *call, noun any) json.RawMessage {
 	var shown any
@@ -92,13 +98,13 @@ func (a *API) showNoun(c *call, noun any) json.RawMessage {
 	case *access.ReusablePolicy:
 		shown = showReusable(noun)
 	case *control.Database:
-		shown = showDatabase(noun)
+		database := auditedDatabase{Database: showDatabase(noun)}
+		for _, credential := range noun.Credentials {
+			database.Credentials = append(database.Credentials, showCredential(credential))
+		}
+		shown = database
 	case *control.APIToken:
-		shown = struct {
-			Name      string        `json:"name"`
-			Scope     control.Scope `json:"scope"`
-			ExpiresAt *time.Time    `json:"expires_at"`
-		}{noun.Name, noun.Scope, timeOrNull(noun.ExpiresAt)}
+		shown = a.showAPIToken(c)(noun)
 	case *control.Account:
 		shown = v4.Account{ID: noun.ID, Name: noun.Name}
 	default:

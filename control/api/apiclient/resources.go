@@ -29,6 +29,34 @@ func (c *Client) DeleteTunnel(ctx context.Context, id string) error {
 	return err
 }
 
+// UpdateTunnel renames a tunnel.
+func (c *Client) UpdateTunnel(ctx context.Context, id string, body v4.TunnelUpdate) (v4.Tunnel, error) {
+	return do[v4.Tunnel](ctx, c, http.MethodPatch, body, "cfd_tunnel", id)
+}
+
+// RotateTunnelToken gives a tunnel another token, a secret, and returns it; connectors with the old one are disconnected.
+func (c *Client) RotateTunnelToken(ctx context.Context, id string) (string, error) {
+	return do[string](ctx, c, http.MethodPost, nil, "cfd_tunnel", id, "token")
+}
+
+// Connectors lists the connectors that are connected to a tunnel's relays.
+func (c *Client) Connectors(ctx context.Context, id string) ([]v4.Connector, error) {
+	return all[v4.Connector](ctx, c, nil, "cfd_tunnel", id, "connections")
+}
+
+// Disconnect ends the sessions of a tunnel's connectors, or of the one that is named; those that run come back.
+func (c *Client) Disconnect(ctx context.Context, id, connector string) error {
+	path, err := c.path(ctx, "cfd_tunnel", id, "connections")
+	if err != nil {
+		return err
+	}
+	if connector != "" {
+		path += "?" + url.Values{"client_id": {connector}}.Encode()
+	}
+	_, err = c.Do(ctx, http.MethodDelete, path, nil, nil)
+	return err
+}
+
 // TunnelToken returns the token, a secret, that connectors of a tunnel are started with.
 func (c *Client) TunnelToken(ctx context.Context, id string) (string, error) {
 	return do[string](ctx, c, http.MethodGet, nil, "cfd_tunnel", id, "token")
@@ -64,6 +92,16 @@ func (c *Client) UpdateServiceToken(ctx context.Context, id string, body v4.Serv
 	return do[v4.ServiceToken](ctx, c, http.MethodPut, body, "access", "service_tokens", id)
 }
 
+// RotateServiceToken gives a service token another secret; the answer has it, this once.
+func (c *Client) RotateServiceToken(ctx context.Context, id string, body v4.ServiceTokenRotate) (v4.ServiceToken, error) {
+	return do[v4.ServiceToken](ctx, c, http.MethodPost, body, "access", "service_tokens", id, "rotate")
+}
+
+// RefreshServiceToken lets a service token live for its duration from now on.
+func (c *Client) RefreshServiceToken(ctx context.Context, id string) (v4.ServiceToken, error) {
+	return do[v4.ServiceToken](ctx, c, http.MethodPost, nil, "access", "service_tokens", id, "refresh")
+}
+
 // DeleteServiceToken revokes a service token.
 func (c *Client) DeleteServiceToken(ctx context.Context, id string) error {
 	_, err := do[v4.ServiceToken](ctx, c, http.MethodDelete, nil, "access", "service_tokens", id)
@@ -85,6 +123,11 @@ func (c *Client) CreateApplication(ctx context.Context, body v4.ApplicationWrite
 	return do[v4.Application](ctx, c, http.MethodPost, body, "access", "apps")
 }
 
+// UpdateApplication replaces an application; without policies in the body it keeps those that it has.
+func (c *Client) UpdateApplication(ctx context.Context, id string, body v4.ApplicationWrite) (v4.Application, error) {
+	return do[v4.Application](ctx, c, http.MethodPut, body, "access", "apps", id)
+}
+
 // DeleteApplication deletes an application with its policies.
 func (c *Client) DeleteApplication(ctx context.Context, id string) error {
 	_, err := do[any](ctx, c, http.MethodDelete, nil, "access", "apps", id)
@@ -94,6 +137,47 @@ func (c *Client) DeleteApplication(ctx context.Context, id string) error {
 // CreatePolicy adds a policy to an application.
 func (c *Client) CreatePolicy(ctx context.Context, applicationID string, body v4.PolicyWrite) (v4.Policy, error) {
 	return do[v4.Policy](ctx, c, http.MethodPost, body, "access", "apps", applicationID, "policies")
+}
+
+// UpdatePolicy replaces a policy of an application.
+func (c *Client) UpdatePolicy(ctx context.Context, applicationID, id string, body v4.PolicyWrite) (v4.Policy, error) {
+	return do[v4.Policy](ctx, c, http.MethodPut, body, "access", "apps", applicationID, "policies", id)
+}
+
+// SharePolicy makes a policy of an application reusable.
+func (c *Client) SharePolicy(ctx context.Context, applicationID, id string) (v4.Policy, error) {
+	return do[v4.Policy](ctx, c, http.MethodPut, nil, "access", "apps", applicationID, "policies", id, "make_reusable")
+}
+
+// ReusablePolicies lists the reusable policies, oldest first; with a name, those of that name.
+func (c *Client) ReusablePolicies(ctx context.Context, name string) ([]v4.Policy, error) {
+	return all[v4.Policy](ctx, c, nameQuery(name), "access", "policies")
+}
+
+// ReusablePolicy returns the reusable policy with this id.
+func (c *Client) ReusablePolicy(ctx context.Context, id string) (v4.Policy, error) {
+	return do[v4.Policy](ctx, c, http.MethodGet, nil, "access", "policies", id)
+}
+
+// CreateReusablePolicy makes a policy that applications may share.
+func (c *Client) CreateReusablePolicy(ctx context.Context, body v4.PolicyWrite) (v4.Policy, error) {
+	return do[v4.Policy](ctx, c, http.MethodPost, body, "access", "policies")
+}
+
+// UpdateReusablePolicy replaces a reusable policy.
+func (c *Client) UpdateReusablePolicy(ctx context.Context, id string, body v4.PolicyWrite) (v4.Policy, error) {
+	return do[v4.Policy](ctx, c, http.MethodPut, body, "access", "policies", id)
+}
+
+// DeleteReusablePolicy deletes a reusable policy that is part of no application.
+func (c *Client) DeleteReusablePolicy(ctx context.Context, id string) error {
+	_, err := do[any](ctx, c, http.MethodDelete, nil, "access", "policies", id)
+	return err
+}
+
+// TestAccess asks what would be decided now, and why.
+func (c *Client) TestAccess(ctx context.Context, body v4.AccessTest) (v4.AccessTestResult, error) {
+	return do[v4.AccessTestResult](ctx, c, http.MethodPost, body, "access", "test")
 }
 
 // DeletePolicy takes a policy from an application.
@@ -185,8 +269,8 @@ func (c *Client) DeleteCredential(ctx context.Context, databaseID, id string) er
 	return err
 }
 
-// AuditRecords reads one page of up to 100 records, newest first. query may have actor, action, target, outcome, since and before
-// (RFC 3339).
+// AuditRecords reads one page of up to 100 records, newest first; the cursor of its ResultInfo, if any, reads on. query may have
+// actor, action, target, outcome, since and before (RFC 3339), after (a record's id), per_page and cursor.
 func (c *Client) AuditRecords(ctx context.Context, query url.Values) ([]v4.AuditRecord, *v4.ResultInfo, error) {
 	path, err := c.path(ctx, "audit_logs")
 	if err != nil {
