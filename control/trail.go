@@ -71,6 +71,8 @@ func decodeNoun(kind string, value []byte) (any, bool) {
 		noun = new(access.ReusablePolicy)
 	case kindDatabase:
 		noun = new(Database)
+	case kindCertificate:
+		noun = new(Certificate)
 	default:
 		return nil, false
 	}

@@ -100,9 +100,11 @@ func (a *API) showNoun(c *call, noun any) json.RawMessage {
 	case *control.Database:
 		database := auditedDatabase{Database: showDatabase(noun)}
 		for _, credential := range noun.Credentials {
-			database.Credentials = append(database.Credentials, showCredential(credential))
+			database.Credentials = append(database.Credentials, a.showCredential(noun)(credential))
 		}
 		shown = database
+	case *control.Certificate:
+		shown = showCertificate(noun)
 	case *control.APIToken:
 		shown = a.showAPIToken(c)(noun)
 	case *control.Account:
