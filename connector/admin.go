@@ -17,7 +17,8 @@ type readiness struct {
 }
 
 // Handler answers /healthz, which is 200 while the process runs, and /ready, which is 200 while a slot has passed a probe through
-// its relay within 15 seconds, and 503 otherwise. It asks nobody, so it answers also when everything else is stuck.
+// its relay within 15 seconds, and 503 otherwise, and /config, which shows the rules in force. It asks nobody, so it answers also
+// when everything else is stuck.
 func (c *Connector) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
@@ -34,6 +35,11 @@ func (c *Connector) Handler() http.Handler {
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 		json.NewEncoder(w).Encode(body)
+	})
+	mux.HandleFunc("GET /config", func(w http.ResponseWriter, _ *http.Request) {
+		now := c.ingress.Load()
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(ConfigSummary{Version: now.version, Rules: now.summary()})
 	})
 	return mux
 }

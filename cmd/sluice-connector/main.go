@@ -60,6 +60,15 @@ type usageError struct{ err error }
 func (e *usageError) Error() string { return e.err.Error() }
 func (e *usageError) Unwrap() error { return e.err }
 
+// exitCodeError is an error with an exit code of its own.
+type exitCodeError struct {
+	code int
+	err  error
+}
+
+func (e *exitCodeError) Error() string { return e.err.Error() }
+func (e *exitCodeError) Unwrap() error { return e.err }
+
 func usagef(format string, args ...any) error {
 	return &usageError{err: fmt.Errorf(format, args...)}
 }
@@ -75,6 +84,10 @@ func (a *app) execute(ctx context.Context, args []string) int {
 		return exitOK
 	}
 	fmt.Fprintf(a.err, "sluice-connector: %v\n", err)
+	var failed *exitCodeError
+	if errors.As(err, &failed) {
+		return failed.code
+	}
 	var usage *usageError
 	if errors.As(err, &usage) {
 		fmt.Fprintf(a.err, "Run '%s --help' for usage.\n", cmd.CommandPath())
@@ -103,7 +116,7 @@ that the tunnel's hostnames lead to. It needs one token and no inbound port.`,
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usagef("%s: %w", cmd.CommandPath(), err) })
-	root.AddCommand(a.runCommand(), a.validateCommand(), a.versionCommand(), a.completionCommand())
+	root.AddCommand(a.runCommand(), a.validateCommand(), a.doctorCommand(), a.diagCommand(), a.installCommand(), a.uninstallCommand(), a.versionCommand(), a.completionCommand())
 	root.SetHelpCommand(&cobra.Command{
 		Use:     "help [command]",
 		Short:   "Show the help of a command",

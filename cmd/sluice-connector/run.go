@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/pprof"
 	"strings"
 	"sync"
 	"syscall"
@@ -102,12 +103,12 @@ when there are none. A second signal ends it at once. It never exits because a r
 	return cmd
 }
 
-// setFromEnvironment gives flags that the command line left alone the value of their variable.
+// setFromEnvironment gives those flags of a command that the command line left alone the value of their variable.
 func (a *app) setFromEnvironment(cmd *cobra.Command) error {
 	var faults []error
 	for _, v := range variables {
 		flag, value := cmd.Flags().Lookup(v[0]), a.getenv(v[1])
-		if flag.Changed || value == "" {
+		if flag == nil || flag.Changed || value == "" {
 			continue
 		}
 		if err := cmd.Flags().Set(v[0], value); err != nil {
@@ -248,7 +249,7 @@ func listenAdmin(address string) (net.Listener, error) {
 	return ln, nil
 }
 
-// adminHandler adds /metrics to the connector's own pages.
+// adminHandler adds /metrics and /goroutines to the connector's own pages.
 func adminHandler(c *connector.Connector, others ...prometheus.Collector) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -256,6 +257,10 @@ func adminHandler(c *connector.Connector, others ...prometheus.Collector) http.H
 	registry.MustRegister(others...)
 	mux := http.NewServeMux()
 	mux.Handle("/", c.Handler())
+	mux.HandleFunc("GET /goroutines", func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+		pprof.Lookup("goroutine").WriteTo(w, 1) // stacks by count, without arguments
+	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
 }
