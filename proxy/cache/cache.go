@@ -47,6 +47,7 @@ type Cache struct {
 	cfg          Config
 	small, large *otter.Cache[string, *Entry]
 	recording    atomic.Int64 // bytes of flights
+	pinned       atomic.Int64 // bytes of large entries that are being written to clients
 	spaces       atomic.Uint64
 
 	seed maphash.Seed
@@ -82,13 +83,17 @@ type Stats struct {
 	Entries   int
 	Bytes     uint64 // of what is stored, keys and overhead included
 	Recording int64  // bytes of results that are being received
+	Pinned    int64  // bytes of large results that are being sent
 }
 
 // Stats reads the sizes.
 func (c *Cache) Stats() Stats {
 	return Stats{Entries: c.small.EstimatedSize() + c.large.EstimatedSize(), Bytes: c.small.WeightedSize() + c.large.WeightedSize(),
-		Recording: c.recording.Load()}
+		Recording: c.recording.Load(), Pinned: c.pinned.Load()}
 }
+
+// Now is the time that results live by.
+func (c *Cache) Now() time.Time { return c.cfg.Now() }
 
 // Close ends the cache's goroutines.
 func (c *Cache) Close() {
@@ -143,6 +148,7 @@ func (s *Space) Renew() {
 type Entry struct {
 	Body   [][]byte
 	Size   int
+	Tag    uint64 // of the dialect's
 	stamp  Stamp
 	space  *Space
 	fresh  int64 // until when, in Unix nanoseconds
@@ -154,6 +160,20 @@ type Entry struct {
 	again      atomic.Int64 // not to be refreshed before, in Unix nanoseconds
 	failures   atomic.Int32
 }
+
+// Pin counts a large entry that is about to be written to a client, which keeps its
+// memory however slow the client and whether or not it is still stored. It reports
+// false where too much is pinned already. Unpin ends it.
+func (s *Space) Pin(e *Entry) bool {
+	if s.cache.pinned.Add(int64(e.Size)) > s.cache.cfg.MaxRecording {
+		s.Unpin(e)
+		return false
+	}
+	return true
+}
+
+// Unpin ends what Pin began.
+func (s *Space) Unpin(e *Entry) { s.cache.pinned.Add(-int64(e.Size)) }
 
 // A State says what Get found.
 type State uint8
@@ -205,8 +225,9 @@ func (s *Space) Refreshed(e *Entry, ok bool) {
 	e.refreshing.Store(false)
 }
 
-// put stores a result whose query was sent at a time.
-func (s *Space) put(key string, body [][]byte, size int64, st Stamp, sent time.Time) bool {
+// put stores the result of a flight.
+func (s *Space) put(f *Flight, body [][]byte) bool {
+	key, size, sent := f.key, f.size, f.sent
 	p := s.Policy()
 	if p.MaxAge <= 0 {
 		return false
@@ -216,7 +237,7 @@ func (s *Space) put(key string, body [][]byte, size int64, st Stamp, sent time.T
 		age -= time.Duration(rand.Float64() * jitter * float64(age))
 	}
 	now := s.cache.cfg.Now()
-	e := &Entry{Body: body, Size: int(size), stamp: st, space: s, fresh: sent.Add(age).UnixNano(), stale: sent.Add(age + p.Stale).UnixNano(),
+	e := &Entry{Body: body, Size: int(size), Tag: f.tag, stamp: f.stamp, space: s, fresh: sent.Add(age).UnixNano(), stale: sent.Add(age + p.Stale).UnixNano(),
 		weight: size + int64(len(key)) + overhead}
 	if e.life = sent.Add(age + p.Stale).Sub(now); e.life <= 0 {
 		return false

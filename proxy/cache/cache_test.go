@@ -227,7 +227,7 @@ func TestCache04FollowersReadOneFlight(t *testing.T) {
 func readAll(r *Reader) ([]byte, error) {
 	var all []byte
 	for {
-		b, err, _ := r.Next(nil)
+		b, err := r.Next(nil)
 		if err != nil || b == nil {
 			return all, err
 		}
@@ -242,25 +242,25 @@ func TestCache05ErrorsAreNotShared(t *testing.T) {
 	early, _ := s.Join([]byte("k"), st, nil)
 	late, _ := s.Join([]byte("k"), st, nil)
 	_ = r.Flight().Write([]byte("row"))
-	if b, _, _ := early.Next(nil); string(b) != "row" {
+	if b, _ := early.Next(nil); string(b) != "row" {
 		t.Fatalf("%q", b)
 	}
 	broken := errors.New("division by zero")
 	r.Flight().End(broken)
-	if _, err, _ := early.Next(nil); !errors.Is(err, broken) {
+	if _, err := early.Next(nil); !errors.Is(err, broken) {
 		t.Fatalf("one who has read: %v", err)
 	}
-	_, _, _ = late.Next(nil)
+	_, _ = late.Next(nil)
 	fresh, lead := s.Join([]byte("k"), st, nil)
 	if !lead {
 		t.Fatal("joined a flight that failed")
 	}
 	other, _ := s.Join([]byte("k"), st, nil)
 	fresh.Flight().End(broken)
-	if _, err, _ := other.Next(nil); !errors.Is(err, ErrAlone) {
+	if _, err := other.Next(nil); !errors.Is(err, ErrAlone) {
 		t.Fatalf("one who has read nothing: %v", err)
 	}
-	if _, err, _ := fresh.Next(nil); !errors.Is(err, broken) {
+	if _, err := fresh.Next(nil); !errors.Is(err, broken) {
 		t.Fatalf("the one who asked first: %v", err)
 	}
 	if n := c.Stats().Recording; n != 0 {
@@ -376,7 +376,7 @@ func TestPassingFlightWaitsForItsReaderAndEndsWithoutOne(t *testing.T) {
 		if n := written.Load(); n < window || n > window+256<<10 {
 			t.Fatalf("%d bytes ahead of a reader that does not read", n)
 		}
-		_, _, _ = r.Next(nil)
+		_, _ = r.Next(nil)
 		synctest.Wait()
 		r.Leave()
 		if err := <-ended; !errors.Is(err, ErrLeft) {

@@ -45,6 +45,7 @@ type Flight struct {
 	left     func() // called once when the last reader has left
 	stored   bool
 	oversize bool
+	tag      uint64
 }
 
 // A Reader reads a flight from its start.
@@ -193,6 +194,13 @@ func (f *Flight) behind() int {
 	return n
 }
 
+// Tag is a number of the dialect's that the entry is to carry.
+func (f *Flight) Tag(n uint64) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.tag = n
+}
+
 // Unstored says that the result is not fit to be stored. Its readers get it all the
 // same.
 func (f *Flight) Unstored() {
@@ -207,7 +215,7 @@ func (f *Flight) Unstored() {
 func (f *Flight) End(err error) {
 	f.mu.Lock()
 	if !f.unstored && err == nil && f.space.current(&f.stamp) {
-		f.stored = f.space.put(f.key, compact(f.body, f.size), f.size, f.stamp, f.sent)
+		f.stored = f.space.put(f, compact(f.body, f.size))
 	}
 	f.space.cache.recording.Add(-f.charged)
 	f.charged = 0
@@ -237,9 +245,20 @@ func (f *Flight) Stored() (stored, oversized bool) {
 	return f.stored, f.oversize
 }
 
+// ErrStopped is returned by Next when it was told not to wait any longer.
+var ErrStopped = errors.New("stopped")
+
+// Ready reports whether Next would not wait.
+func (r *Reader) Ready() bool {
+	r.f.mu.Lock()
+	defer r.f.mu.Unlock()
+	i := r.chunk - r.f.first
+	return r.f.ended || i < len(r.f.body) && (len(r.f.body[i]) > r.off || i+1 < len(r.f.body))
+}
+
 // Next returns what comes next, nil at the end. It waits for it until stop is closed
-// (then it returns nil, nil, true).
-func (r *Reader) Next(stop <-chan struct{}) (b []byte, err error, stopped bool) {
+// (then the error is ErrStopped).
+func (r *Reader) Next(stop <-chan struct{}) ([]byte, error) {
 	f := r.f
 	f.mu.Lock()
 	for {
@@ -252,7 +271,7 @@ func (r *Reader) Next(stop <-chan struct{}) (b []byte, err error, stopped bool) 
 				close(f.drained)
 				f.drained = make(chan struct{})
 				f.mu.Unlock()
-				return b, nil, false
+				return b, nil
 			}
 			if i+1 < len(f.body) { // the chunk was not filled up
 				r.chunk, r.off = r.chunk+1, 0
@@ -265,14 +284,14 @@ func (r *Reader) Next(stop <-chan struct{}) (b []byte, err error, stopped bool) 
 			if err != nil && !r.any && !r.lead {
 				err = ErrAlone
 			}
-			return nil, err, false
+			return nil, err
 		}
 		wait := f.changed
 		f.mu.Unlock()
 		select {
 		case <-wait:
 		case <-stop:
-			return nil, nil, true
+			return nil, ErrStopped
 		}
 		f.mu.Lock()
 	}

@@ -24,7 +24,7 @@ func (s *Server) cancel(req *pgwire.Startup) {
 	default:
 		return
 	}
-	if c.db.pool.Cancel(c.waiter) {
+	if c.leaveFlight() || c.db.pool.Cancel(c.waiter) {
 		return
 	}
 	if o := c.busyOrigin(); o != nil {

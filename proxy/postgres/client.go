@@ -73,6 +73,9 @@ type client struct {
 	unnamedGen uint64
 	unnamedSes query.Session
 	bound      bound // by the last Bind of this lease
+	settings   cacheSettings
+	inner      bool   // it asks on behalf of others: see runner
+	writes     writes // not yet known to be committed
 
 	dead     atomic.Bool  // writes to the driver are pointless
 	since    atomic.Int64 // unix nanoseconds: when what is running began; 0: nothing is
@@ -84,6 +87,9 @@ type client struct {
 
 	leaseMu sync.Mutex // guards origin towards cancel requests
 	origin  *origin
+
+	flight     chan struct{} // closed to make it wait no longer for a flight; nil where it waits for none
+	flightLeft bool
 }
 
 // A partial is a message that is longer than what has been read of it.
@@ -325,6 +331,10 @@ func (c *client) attach() *pgwire.Error {
 	c.leaseMu.Lock()
 	c.origin = o
 	c.leaseMu.Unlock()
+	c.writes.unseen = !c.watching() && !c.inner
+	if side, ok := c.conn.Conn.(*flightConn); ok {
+		side.zone = o.zone
+	}
 	c.replies.gather()
 	c.replies.src = o.Conn
 	if o.params != c.params {
@@ -394,6 +404,7 @@ func (c *client) detach() {
 	cut := o.cut
 	c.leaseMu.Unlock()
 	c.replies.src = nil
+	c.settleWrites(cut || c.ledger.n > 0 || c.unsynced || c.left.session == query.Spoilt)
 	left := c.left
 	left.status = c.status
 	if c.db.cfg.Load().AlwaysReset {

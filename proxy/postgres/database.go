@@ -13,6 +13,7 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/proxy/cache"
 	"github.com/sluicedb/sluice/proxy/pool"
 )
 
@@ -35,6 +36,10 @@ type Config struct {
 	Generation int64
 
 	Limits
+	// Cache is where results are kept, as Caching says; nil: nowhere. Neither
+	// changes with SetConfig.
+	Cache                  *cache.Cache
+	Caching                cache.Policy
 	AlwaysReset            bool // reset an origin connection after every client that used it
 	ForwardApplicationName bool // the origin sees the drivers' application_name
 }
@@ -72,6 +77,7 @@ type Database struct {
 	goodCount  atomic.Int64
 	goodLogin  atomic.Pointer[string] // the password that an origin accepted last
 	failover   failover
+	results    *results // nil where nothing is cached
 	counts     counts
 
 	generationsMu sync.Mutex
@@ -98,11 +104,21 @@ func NewDatabase(name string, cfg Config, credentials map[string]*pgwire.Verifie
 	poolConfig := cfg.Limits.pool()
 	poolConfig.Dial, poolConfig.Full = d.dialCounted, isFull
 	d.pool = pool.New(poolConfig)
+	if cfg.Cache != nil {
+		d.results = newResults(cfg.Cache, cfg.Caching)
+	}
 	return d
 }
 
 // Run keeps the pool until ctx ends.
-func (d *Database) Run(ctx context.Context) { d.pool.Run(ctx) }
+func (d *Database) Run(ctx context.Context) {
+	var kept sync.WaitGroup
+	if d.results != nil {
+		kept.Go(func() { d.results.keep(ctx, d) })
+	}
+	d.pool.Run(ctx)
+	kept.Wait()
+}
 
 // isFull reports whether an origin refused a login because it has no room.
 func isFull(err error) bool {
@@ -119,7 +135,13 @@ func (d *Database) SetConfig(cfg Config) {
 
 // Renew makes the next client of every origin connection get a new one.
 // Connections of before serve until their transaction ends; no client is cut.
-func (d *Database) Renew() { d.pool.Renew() }
+func (d *Database) Renew() {
+	d.pool.Renew()
+	if d.results != nil {
+		d.results.doubt()
+		d.PurgeCache()
+	}
+}
 
 // SetCredentials replaces the credentials that new clients are checked against.
 func (d *Database) SetCredentials(credentials map[string]*pgwire.Verifier) {

@@ -211,6 +211,11 @@ func (c *client) takeBind(full int, b []byte) (taken, error) {
 		c.pass(full, len(b), true)
 		return t, nil
 	}
+	if about.stmt != nil {
+		c.noteWrite(textOf(stringBytes(about.stmt.body)))
+	} else {
+		c.noteWrite(textOf(c.unnamed))
+	}
 	c.bound.set(portal, about)
 	st := about.stmt
 	c.ledger.push(entry{kind: pgwire.MsgBind, stmt: st})

@@ -59,6 +59,6 @@ func (f *failover) heard(code string, standby bool, now time.Time) bool {
 func (o *origin) heard(code string) {
 	if o.db.failover.heard(code, o.standby, time.Now()) {
 		o.db.counts.failovers.Add(1)
-		o.db.pool.Renew()
+		o.db.Renew()
 	}
 }

@@ -238,6 +238,7 @@ func (s *Server) greet(c *client) error {
 		}
 		out = pgwire.AppendParameterStatus(out, p.Name, value)
 	}
+	c.settings = cacheable(welcome, ownSettings(c.startup))
 	c.startup = nil
 	out = pgwire.AppendMessage(out, pgwire.MsgBackendKeyData, c.key()...)
 	out = pgwire.AppendReadyForQuery(out, pgwire.TxIdle)

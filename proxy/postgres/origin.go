@@ -53,6 +53,7 @@ type origin struct {
 
 	prepared preparedSet
 	unnamed  unnamedOwner // whose statement the unnamed one is
+	zone     string       // its own time zone, as of its login
 	params   string       // SQL of the start-up parameters in force
 	cut      bool         // its deadlines were used to end a client; of the client's leaseMu
 
@@ -132,6 +133,7 @@ func (d *Database) logIn(ctx context.Context, cfg *Config, password string) (*or
 	reads, said := h.ParameterStatuses["in_hot_standby"]
 	return &origin{
 		Conn: pgwire.NewConn(h.Conn, false), db: d, pid: h.PID, secret: h.SecretKey, standby: reads == "on" || !said,
+		zone: h.ParameterStatuses["TimeZone"],
 	}, nil
 }
 

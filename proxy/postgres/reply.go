@@ -182,10 +182,14 @@ func (c *client) check(typ byte, body []byte, long bool) (keep bool, err error) 
 	if bytes.IndexByte([]byte(answers), head.kind) < 0 {
 		return false, fmt.Errorf("%w: message %q cannot answer message %q", pgwire.ErrProtocol, typ, head.kind)
 	}
+	ends := pops && head.endsGroup()
 	if pops {
 		c.ledger.pop()
 	}
 	if typ == pgwire.MsgReadyForQuery {
+		if ends && c.status == pgwire.TxIdle {
+			c.committed()
+		}
 		c.beginNext()
 	}
 	return keep, nil

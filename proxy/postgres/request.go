@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"bytes"
+
 	"github.com/sluicedb/sluice/protocol/pgwire"
 	"github.com/sluicedb/sluice/proxy/query"
 )
@@ -44,6 +46,16 @@ func (c *client) takeRequests() (answers, boundary bool, err error) {
 		typ, body, err := pgwire.Header(b)
 		if err != nil {
 			return false, false, pgwire.Fatalf(pgwire.CodeProtocolViolation, "invalid message length")
+		}
+		if c.origin == nil && !c.skipping && c.ledger.n == 0 {
+			n, err := c.answer(b)
+			if err != nil {
+				return false, false, err
+			}
+			if n > 0 {
+				c.requests.cut(n)
+				continue
+			}
 		}
 		t := taken{wait: c.ledger.n >= maxOwed || c.ledger.ready > 0 && c.groups >= maxGroups}
 		if t.wait && c.copying {
@@ -102,6 +114,7 @@ func (c *client) take(typ byte, full int, b []byte) (taken, error) {
 		if t, ok, err := c.ready(typ, full, len(b)); !ok {
 			return t, err
 		}
+		c.noteUnknown()
 		c.left.session = max(c.left.session, query.Dirty) // of which function, only its OID tells
 		c.groups++
 		c.ledger.push(entry{kind: typ})
@@ -194,6 +207,13 @@ func (c *client) takeQuery(full int, b []byte) (taken, error) {
 		return t, err
 	}
 	c.db.counts.queries.Add(1)
+	if len(b) >= full {
+		c.writes.bound = false
+		c.noteWrite(bytes.TrimSuffix(b[pgwire.HeaderSize:full], []byte{0}))
+		c.writes.bound = false
+	} else {
+		c.noteUnknown()
+	}
 	c.left.session = max(c.left.session, session)
 	c.unnamedOK = false // PostgreSQL forgets it at every simple Query
 	c.origin.unnamed = unnamedOwner{}
@@ -252,7 +272,7 @@ func (c *client) takeSync(full int, b []byte) (taken, error) {
 	if full != pgwire.HeaderSize {
 		return taken{}, pgwire.Fatalf(pgwire.CodeProtocolViolation, "invalid message length")
 	}
-	c.skipping = false
+	c.skipping, c.writes.bound = false, false
 	if c.origin == nil {
 		c.requests.cut(full)
 		c.replies.put(pgwire.AppendReadyForQuery(nil, pgwire.TxIdle))

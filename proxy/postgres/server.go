@@ -55,6 +55,7 @@ type Server struct {
 
 	mu      sync.Mutex
 	clients map[uint32]*client // by the pid told to it
+	inner   map[*client]struct{}
 	lastID  uint64
 	lastPID uint32
 }
@@ -65,6 +66,7 @@ func (s *Server) init() {
 	s.logins = make(chan struct{}, maxLogins)
 	s.cancels = make(chan struct{}, maxCancels)
 	s.clients = make(map[uint32]*client)
+	s.inner = make(map[*client]struct{})
 	if s.MaxClients == 0 {
 		s.MaxClients = 100_000
 	}
@@ -190,12 +192,28 @@ func (s *Server) remove(c *client) {
 	delete(s.clients, c.pid)
 }
 
-// all copies the clients of the moment.
+// addInner makes an inner client known to the watch.
+func (s *Server) addInner(c *client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.inner[c] = struct{}{}
+}
+
+func (s *Server) removeInner(c *client) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.inner, c)
+}
+
+// all copies the clients of the moment, inner ones included.
 func (s *Server) all() []*client {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	cs := make([]*client, 0, len(s.clients))
 	for _, c := range s.clients {
+		cs = append(cs, c)
+	}
+	for c := range s.inner {
 		cs = append(cs, c)
 	}
 	return cs

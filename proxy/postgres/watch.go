@@ -57,7 +57,7 @@ func (c *client) look(now time.Time) {
 		return
 	}
 	c.canceled.Store(now.UnixNano())
-	if c.db.pool.Cancel(c.waiter) {
+	if c.leaveFlight() || c.db.pool.Cancel(c.waiter) {
 		return
 	}
 	if o := c.busyOrigin(); o != nil {
@@ -89,6 +89,8 @@ func (c *client) cut() {
 	if c.origin != nil && c.since.Load() != 0 {
 		c.origin.cut = true
 		_ = c.origin.SetDeadline(time.Unix(1, 0))
+		_ = c.conn.SetWriteDeadline(time.Unix(1, 0))
+	} else if c.flight != nil {
 		_ = c.conn.SetWriteDeadline(time.Unix(1, 0))
 	}
 }

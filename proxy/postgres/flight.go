@@ -1,0 +1,341 @@
+package postgres
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/proxy/cache"
+	"github.com/sluicedb/sluice/proxy/query"
+)
+
+// A query whose result may be stored is asked by a client of the proxy's own: an
+// inner client, with the settings of the one that asked first, whose driver is the
+// flight that all who want the result read from. So a slow or vanished driver holds
+// nobody up, and everything that makes an origin connection fit for a client, and
+// fit for the next, is done in one place.
+
+// ask joins the flight for a group, or makes one, and passes the result on. It
+// returns 0 where the group is to be taken message by message after all.
+func (c *client) ask(a *asked) (int, error) {
+	r := c.db.results
+	st, ok := r.space.Stamp(a.verdict.Tables)
+	if !ok { // a write to one of its tables is under way
+		return 0, nil
+	}
+	run := &runner{}
+	reader, lead := r.space.Join(a.key, st, run.cancel)
+	defer reader.Leave()
+	if lead {
+		run.start(c, a, reader.Flight(), nil)
+	}
+	n, err := c.follow(a, reader)
+	if n > 0 && err == nil {
+		if _, oversized := reader.Flight().Stored(); oversized {
+			r.count(query.StatusOversizedResult)
+		} else {
+			r.count(query.StatusMiss)
+		}
+	}
+	return n, err
+}
+
+// refresh fetches a new result in place of a stale one, in the background, where
+// that takes nothing from clients that wait for an origin connection.
+func (c *client) refresh(a *asked, e *cache.Entry) {
+	r := c.db.results
+	if !r.space.Refresh(e) {
+		return
+	}
+	if s := c.db.pool.Stats(); s.Waiting > 0 || s.Idle == 0 && s.Live >= c.db.cfg.Load().MaxConns {
+		r.space.Refreshed(e, true)
+		return
+	}
+	st, ok := r.space.Stamp(a.verdict.Tables)
+	if !ok {
+		r.space.Refreshed(e, true)
+		return
+	}
+	f := r.space.Lead(a.key, st)
+	if f == nil {
+		r.space.Refreshed(e, true)
+		return
+	}
+	run := &runner{}
+	run.start(c, a, f, e)
+}
+
+// A runner runs a flight's query.
+type runner struct {
+	mu     sync.Mutex
+	client *client
+	left   bool // nobody wants the result any more
+}
+
+// start runs the query of a group into a flight, which may be to refresh an entry.
+func (r *runner) start(c *client, a *asked, f *cache.Flight, refreshed *cache.Entry) {
+	d := c.db
+	side := &flightConn{flight: f, in: appendGroup(nil, a), check: a.check}
+	in := &client{s: c.s, db: d, user: c.user, params: c.params, inner: true, status: pgwire.TxIdle, welcomed: time.Now()}
+	in.waiter = d.pool.Waiter(c.user)
+	in.conn = pgwire.NewConn(side, false)
+	in.requests.src = in.conn
+	settings, day := c.settings, a.day
+	r.mu.Lock()
+	r.client = in
+	left := r.left
+	r.mu.Unlock()
+	if left {
+		r.cancel()
+	}
+	c.s.addInner(in)
+	c.s.work.Go(func() {
+		defer c.s.removeInner(in)
+		_ = in.serve()
+		if day != "" {
+			now, ok := settings.today(d.results.now())
+			if !ok || now != day || settings.origins != "" && side.zone != settings.origins {
+				f.Unstored()
+			}
+		}
+		ended := side.ended()
+		f.End(ended)
+		if refreshed != nil {
+			stored, _ := f.Stored()
+			d.results.space.Refreshed(refreshed, stored)
+		}
+	})
+}
+
+// cancel ends a query that nobody waits for any more.
+func (r *runner) cancel() {
+	r.mu.Lock()
+	r.left = true
+	in := r.client
+	r.mu.Unlock()
+	if in == nil || in.db.pool.Cancel(in.waiter) {
+		return
+	}
+	if o := in.busyOrigin(); o != nil {
+		in.s.work.Go(func() { o.cancel(context.Background()) }) // bounded by cancelTimeout
+	}
+}
+
+// innerName is the name of the statement of an inner client.
+const innerName = "s"
+
+// appendGroup appends the messages that ask the origin for a group's result. They
+// always ask for a description of the rows, by which the result can be compared
+// with what a driver was told. Where a parameter may be a time of the clock they ask
+// for the parameters' types too.
+func appendGroup(b []byte, a *asked) []byte {
+	if a.simple {
+		return pgwire.AppendQuery(b, string(a.text))
+	}
+	b = pgwire.AppendHeader(b, pgwire.MsgParse, len(innerName)+1+len(a.body))
+	b = append(append(append(b, innerName...), 0), a.body...)
+	if len(a.check) > 0 {
+		b = pgwire.AppendMessage(b, pgwire.MsgDescribe, 'S', innerName[0], 0)
+	}
+	b = pgwire.AppendHeader(b, pgwire.MsgBind, len(innerName)+2+len(a.bind))
+	b = append(append(append(append(b, 0), innerName...), 0), a.bind...)
+	b = pgwire.AppendMessage(b, pgwire.MsgDescribe, 'P', 0)
+	b = pgwire.AppendMessage(b, pgwire.MsgExecute, 0, 0, 0, 0, 0)
+	return pgwire.AppendMessage(b, pgwire.MsgSync)
+}
+
+// An originError is an ErrorResponse that ended a flight.
+type originError struct {
+	msg    []byte // the whole message
+	parsed bool   // the statement had been prepared
+}
+
+func (*originError) Error() string { return "the origin reported an error" }
+
+// errFlightLost ends a flight whose client ended before its answer had.
+var errFlightLost = errors.New("origin connection was lost")
+
+// follow passes a flight's result on to the driver. It returns 0 where there is
+// none for this client.
+func (c *client) follow(a *asked, r *cache.Reader) (int, error) {
+	stop := c.wait()
+	defer c.waited()
+	var t track
+	first, err := c.firstOf(r, stop)
+	var skip int
+	ok := true
+	if err == nil && len(first) > 0 {
+		columns := c.columnsOf(first)
+		if skip, ok = c.begins(a, first, columns); ok {
+			c.adopt(a, columns)
+			c.replies.gather()
+			o := c.replies.buffer()
+			*o = append(c.appendHead(*o, a), first[skip:]...)
+			t.advance(first)
+		}
+	}
+	switch {
+	case !ok, errors.Is(err, cache.ErrAlone), errors.Is(err, errFlightLost), err == nil && len(first) == 0:
+		return 0, nil
+	case err != nil:
+		return c.failFlight(a, err, false)
+	}
+	for {
+		if !r.Ready() || c.replies.pending() > 2*pgwire.BufferSize {
+			if err := c.writeReplies(); err != nil {
+				return 0, err
+			}
+		}
+		b, err := r.Next(stop)
+		switch {
+		case errors.Is(err, cache.ErrStopped) && t.inside(): // a message must be whole first
+			stop = nil
+			continue
+		case err != nil && t.inside():
+			return 0, pgwire.Fatalf(pgwire.CodeConnectionFailure, "origin connection was lost")
+		case err != nil:
+			return c.failFlight(a, err, true)
+		case b == nil:
+			c.replies.put(pgwire.AppendReadyForQuery(nil, pgwire.TxIdle))
+			return a.size, nil
+		}
+		t.advance(b)
+		c.replies.put(b)
+		if stop == nil && !t.inside() && c.leftFlight() {
+			return c.failFlight(a, cache.ErrStopped, true)
+		}
+	}
+}
+
+// firstOf reads a flight up to the end of its first message.
+func (c *client) firstOf(r *cache.Reader, stop <-chan struct{}) ([]byte, error) {
+	var first []byte
+	for {
+		b, err := r.Next(stop)
+		if err != nil || b == nil {
+			return nil, err
+		}
+		if first == nil {
+			first = b
+		} else {
+			first = append(slices.Clip(first), b...)
+		}
+		if _, _, _, ok := next(first); ok {
+			return first, nil
+		}
+	}
+}
+
+// columnsOf is the shape of the description that a result starts with.
+func (c *client) columnsOf(first []byte) shape {
+	typ, body, _, ok := next(first)
+	if !ok || typ != pgwire.MsgRowDescription {
+		return shapeUnknown
+	}
+	columns, err := shapeOf(body)
+	if err != nil {
+		return shapeUnknown
+	}
+	return columns
+}
+
+// failFlight tells the driver why there is no result, or no more of it.
+func (c *client) failFlight(a *asked, err error, headed bool) (int, error) {
+	var oe *originError
+	var msg []byte
+	parsed := true
+	switch {
+	case errors.As(err, &oe):
+		msg, parsed = oe.msg, oe.parsed
+	case errors.Is(err, cache.ErrStopped):
+		c.canceled.Store(0)
+		msg = pgwire.Errorf(pgwire.CodeQueryCanceled, "canceling statement due to user request").Append(nil)
+	default:
+		return 0, pgwire.Fatalf(pgwire.CodeConnectionFailure, "origin connection was lost")
+	}
+	switch {
+	case headed:
+	case parsed:
+		c.adopt(a, shapeUnknown)
+		if a.parse {
+			c.replies.put([]byte{pgwire.MsgParseComplete, 0, 0, 0, 4})
+		}
+	case a.parse && len(a.name) == 0:
+		c.unnamedOK = false
+	}
+	c.replies.put(msg)
+	c.replies.put(pgwire.AppendReadyForQuery(nil, pgwire.TxIdle))
+	c.db.results.count(query.StatusUncacheable)
+	return a.size, nil
+}
+
+// wait notes that the client waits for a flight. What it returns is closed when the
+// client is to wait no longer.
+func (c *client) wait() <-chan struct{} {
+	c.since.Store(time.Now().UnixNano())
+	stop := make(chan struct{})
+	c.leaseMu.Lock()
+	c.flight, c.flightLeft = stop, false
+	c.leaseMu.Unlock()
+	return stop
+}
+
+// waited ends what wait began.
+func (c *client) waited() {
+	c.leaseMu.Lock()
+	c.flight = nil
+	c.leaseMu.Unlock()
+	c.rest()
+}
+
+// leaveFlight makes a client that waits for a flight do so no longer, and reports
+// whether it waited for one.
+func (c *client) leaveFlight() bool {
+	c.leaseMu.Lock()
+	defer c.leaseMu.Unlock()
+	if c.flight == nil {
+		return false
+	}
+	if !c.flightLeft {
+		c.flightLeft = true
+		close(c.flight)
+	}
+	return true
+}
+
+// leftFlight reports whether the client was told not to wait any longer.
+func (c *client) leftFlight() bool {
+	c.leaseMu.Lock()
+	defer c.leaseMu.Unlock()
+	return c.flightLeft
+}
+
+// A track follows the messages in a stream of bytes.
+type track struct {
+	head []byte // of a header that is not whole
+	left int    // bytes to come of the message
+}
+
+// inside reports whether a message is not whole yet.
+func (t *track) inside() bool { return t.left > 0 || len(t.head) > 0 }
+
+func (t *track) advance(b []byte) {
+	for len(b) > 0 {
+		if t.left > 0 {
+			n := min(t.left, len(b))
+			t.left -= n
+			b = b[n:]
+			continue
+		}
+		n := min(pgwire.HeaderSize-len(t.head), len(b))
+		t.head = append(t.head, b[:n]...)
+		if b = b[n:]; len(t.head) == pgwire.HeaderSize {
+			t.left = int(binary.BigEndian.Uint32(t.head[1:])) - 4
+			t.head = t.head[:0]
+		}
+	}
+}

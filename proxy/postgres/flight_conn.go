@@ -1,0 +1,223 @@
+package postgres
+
+import (
+	"bytes"
+	"encoding/binary"
+	"io"
+	"net"
+	"time"
+
+	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/proxy/cache"
+)
+
+// maxError bounds what is kept of an ErrorResponse, in bytes.
+const maxError = 64 << 10
+
+// A flightConn is an inner client's driver: it asks one thing, and writes of the
+// answer what belongs to the result into a flight. One goroutine uses it at a time.
+type flightConn struct {
+	flight *cache.Flight
+	in     []byte // what is still to be asked
+	check  []int  // parameters that must be text: they have a word of time
+	zone   string // the own zone of the origin connection that answered
+
+	head   []byte // of a message whose header is not whole
+	typ    byte
+	left   int    // bytes to come of the message
+	pass   bool   // it is part of the result
+	keep   bool   // it is looked at when it is whole
+	whole  []byte // what is kept of it, without its header
+	parsed bool
+	inner  bool // the next description is of the statement, not of the portal
+	begun  bool // rows were described
+	done   bool // ReadyForQuery has come
+	err    []byte
+	fatal  bool
+}
+
+// Read implements net.Conn.
+func (f *flightConn) Read(p []byte) (int, error) {
+	if len(f.in) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, f.in)
+	f.in = f.in[n:]
+	return n, nil
+}
+
+// Write implements net.Conn. It blocks where the flight's readers are far behind.
+func (f *flightConn) Write(p []byte) (int, error) {
+	all := len(p)
+	for len(p) > 0 && !f.done {
+		if f.left == 0 && len(f.head) < pgwire.HeaderSize {
+			n := min(pgwire.HeaderSize-len(f.head), len(p))
+			f.head = append(f.head, p[:n]...)
+			if p = p[n:]; len(f.head) < pgwire.HeaderSize {
+				break
+			}
+			f.typ, f.left = f.head[0], int(binary.BigEndian.Uint32(f.head[1:]))-4
+			f.begin()
+			if f.pass {
+				if err := f.flight.Write(f.head); err != nil {
+					return 0, err
+				}
+			}
+		}
+		n := min(f.left, len(p))
+		// Messages of the result that follow each other are passed on in one piece.
+		if f.pass && !f.keep {
+			n = f.run(p)
+		}
+		if f.pass && n > 0 {
+			if err := f.flight.Write(p[:n]); err != nil {
+				return 0, err
+			}
+		}
+		if f.keep && len(f.whole) < maxError {
+			f.whole = append(f.whole, p[:min(n, f.left)]...)
+		}
+		p = p[n:]
+		if f.pass && !f.keep {
+			continue // run has counted
+		}
+		if f.left -= n; f.left == 0 {
+			f.end()
+		}
+	}
+	return all, nil
+}
+
+// run is how many bytes of p are of the message under way and of rows that follow it
+// whole. It counts them.
+func (f *flightConn) run(p []byte) int {
+	n := min(f.left, len(p))
+	if f.left -= n; f.left > 0 {
+		return n
+	}
+	for len(p)-n >= pgwire.HeaderSize && p[n] == pgwire.MsgDataRow {
+		size := pgwire.HeaderSize + int(binary.BigEndian.Uint32(p[n+1:])) - 4
+		if size > len(p)-n {
+			break
+		}
+		n += size
+	}
+	f.end()
+	return n
+}
+
+// begin decides what becomes of a message whose header is whole.
+func (f *flightConn) begin() {
+	f.pass, f.keep = false, false
+	f.whole = f.whole[:0]
+	switch f.typ {
+	case pgwire.MsgParseComplete:
+		f.parsed = true
+		f.inner = len(f.check) > 0
+	case pgwire.MsgBindComplete, pgwire.MsgNoData:
+	case pgwire.MsgParameterDescription, pgwire.MsgErrorResponse, pgwire.MsgReadyForQuery:
+		f.keep = true
+	case pgwire.MsgRowDescription:
+		if f.inner {
+			f.inner = false
+			return
+		}
+		f.pass, f.keep, f.begun = true, true, true
+	case pgwire.MsgDataRow:
+		f.pass = true
+	case pgwire.MsgCommandComplete:
+		f.pass, f.keep = true, true
+	case pgwire.MsgParameterStatus: // before the rows: of the settings being put in force
+		if f.begun {
+			f.flight.Unstored()
+		}
+	case pgwire.MsgNoticeResponse:
+		f.pass = true
+		f.flight.Unstored()
+	default: // a NotificationResponse is nobody's here
+		f.flight.Unstored()
+	}
+	if f.left == 0 {
+		f.end()
+	}
+}
+
+// end looks at a message that is whole.
+func (f *flightConn) end() {
+	f.head = f.head[:0]
+	if !f.keep {
+		return
+	}
+	switch f.typ {
+	case pgwire.MsgParameterDescription:
+		if !textual(f.whole, f.check) {
+			f.flight.Unstored()
+		}
+	case pgwire.MsgRowDescription:
+		if columns, err := shapeOf(f.whole); err == nil && len(f.whole) < maxError {
+			f.flight.Tag(uint64(columns))
+		}
+	case pgwire.MsgCommandComplete:
+		if !bytes.HasPrefix(f.whole, []byte("SELECT ")) || !f.begun {
+			f.flight.Unstored()
+		}
+	case pgwire.MsgErrorResponse:
+		severity := pgwire.ParseErrorFields(f.whole).Severity
+		f.fatal = severity == "FATAL" || severity == "PANIC"
+		f.err = append(pgwire.AppendHeader(nil, pgwire.MsgErrorResponse, len(f.whole)), f.whole...)
+		f.flight.Unstored()
+	case pgwire.MsgReadyForQuery:
+		f.done = true
+		if len(f.whole) != 1 || f.whole[0] != pgwire.TxIdle {
+			f.flight.Unstored()
+		}
+	}
+}
+
+// ended is how the flight is to end.
+func (f *flightConn) ended() error {
+	switch {
+	case !f.done || f.fatal || len(f.err) >= maxError:
+		return errFlightLost
+	case f.err != nil:
+		return &originError{msg: f.err, parsed: f.parsed}
+	}
+	return nil
+}
+
+// textOIDs are types whose input takes no word for a time: text, varchar, bpchar,
+// name, json, jsonb (src/include/catalog/pg_type.dat).
+var textOIDs = map[uint32]bool{25: true, 1043: true, 1042: true, 19: true, 114: true, 3802: true}
+
+// textual reports whether the parameters of these numbers are text, by the body of
+// a ParameterDescription.
+func textual(body []byte, check []int) bool {
+	if len(body) < 2 {
+		return false
+	}
+	types := body[2:]
+	for _, i := range check {
+		if 4*i+4 > len(types) || !textOIDs[binary.BigEndian.Uint32(types[4*i:])] {
+			return false
+		}
+	}
+	return true
+}
+
+// Close implements net.Conn.
+func (*flightConn) Close() error { return nil }
+
+// LocalAddr implements net.Conn.
+func (*flightConn) LocalAddr() net.Addr { return nil }
+
+// RemoteAddr implements net.Conn.
+func (*flightConn) RemoteAddr() net.Addr { return nil }
+
+// SetDeadline implements net.Conn. Nothing here waits for a peer.
+func (*flightConn) SetDeadline(time.Time) error { return nil }
+
+// SetReadDeadline implements net.Conn.
+func (*flightConn) SetReadDeadline(time.Time) error { return nil }
+
+// SetWriteDeadline implements net.Conn.
+func (*flightConn) SetWriteDeadline(time.Time) error { return nil }
