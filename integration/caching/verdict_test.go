@@ -127,7 +127,7 @@ func TestCache08To15Verdicts(t *testing.T) {
 		within(t, "row security", func() bool {
 			before := w.counts()[query.StatusUncacheable]
 			rows(t, conn, "select count(*) from articles a")
-			return w.counts()[query.StatusUncacheable] > before && w.counts()[query.StatusHit] >= 0
+			return w.counts()[query.StatusUncacheable] > before
 		})
 	})
 }
