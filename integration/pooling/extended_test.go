@@ -432,6 +432,55 @@ func TestPooling15(t *testing.T) {
 	x.want("1 Z:I 3 Z:I E:26000 Z:I", parse("", "select 1"), syncMsg, closeStatement(""), syncMsg, bind(""), syncMsg)
 }
 
+// An unnamed statement is never another client's, and never one of before.
+func TestUnnamedInPipelines(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x, y := w.wire(t), w.wire(t)
+	other := func() { // on the one origin connection
+		y.want("1 2 D:other C:SELECT_1 Z:I", parse("", "select 'other'"), bind(""), execute, syncMsg)
+	}
+	other()
+	x.want("E:42601 Z:I E:26000 Z:I", parse("", "selec"), bind(""), execute, syncMsg, bind(""), execute, syncMsg)
+	other()
+	x.want("E:26000 Z:I E:26000 Z:I", bind("nope"), parse("", "select 1"), syncMsg, bind(""), execute, syncMsg)
+	// What PostgreSQL skips leaves the unnamed statement alone.
+	x.want("1 Z:I", parse("", "select 'mine'"), syncMsg)
+	other()
+	x.want("E:26000 Z:I 2 D:mine C:SELECT_1 Z:I", bind("nope"), q("select 1"), closeStatement(""), syncMsg, bind(""), execute, syncMsg)
+	x.want("E:26000 Z:I T D:1 C:SELECT_1 Z:I E:26000 Z:I", bind("nope"), q("select 1"), syncMsg, q("select 1"), bind(""), execute, syncMsg)
+	// And so it is with DEALLOCATE.
+	x.want("1 Z:I E:26000 Z:I 2 D:kept C:SELECT_1 Z:I", parse("a", "select 'kept'"), syncMsg,
+		bind("nope"), q("deallocate a"), q("deallocate all"), syncMsg, bind("a"), execute, syncMsg)
+}
+
+// PostgreSQL loses its place in what is sent, and so would everybody behind it.
+func TestCopyInterrupted(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	w.wire(t).value("create table interrupted (a int); select 1")
+	for _, copies := range [][]pgproto3.FrontendMessage{
+		{q("copy interrupted from stdin")},
+		{parse("", "copy interrupted from stdin"), bind(""), execute, syncMsg},
+	} {
+		x := w.wire(t)
+		x.send(copies...)
+		if got := x.read(1 + 2*(len(copies)/4)); !strings.HasSuffix(got, "G") {
+			t.Fatalf("COPY: %s", got)
+		}
+		x.send(copyData("1\n"), parse("", "select 1"), bind(""), execute, syncMsg)
+		if got := x.end(); got != "E:08P01" {
+			t.Errorf("got %s", got)
+		}
+	}
+	x := w.wire(t) // which does not know that this is a COPY
+	x.send(parse("", "copy interrupted from stdin"), bind(""), execute, syncMsg, syncMsg, q("select 1"))
+	if got := x.end(); got != "1 2 G E:08P01 E:08P01" {
+		t.Errorf("got %s", got)
+	}
+	w.wire(t).want("T D:0 C:SELECT_1 Z:I C:DROP_TABLE Z:I", q("select count(*) from interrupted"), q("drop table interrupted"))
+}
+
 func TestPooling16(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, maxConns(1))

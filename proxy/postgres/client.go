@@ -71,6 +71,8 @@ type client struct {
 	unnamed    []byte            // body of the unnamed one
 	unnamedOK  bool
 	unnamedGen uint64
+	doubts     int    // messages not answered that make or forget the unnamed statement
+	doubtGroup uint64 // of the last of them
 	unnamedSes query.Session
 	bound      bound // by the last Bind of this lease
 	settings   cacheSettings
@@ -285,9 +287,10 @@ func (c *client) startPump() {
 }
 
 // hear sees to it, unless it failed, that the origin is heard while it takes
-// CopyData: it may refuse more at any time.
+// CopyData: it may refuse more at any time. And so it is after that, where nobody
+// knows how many Syncs it has ignored.
 func (c *client) hear(err error) error {
-	if err == nil && c.copying { // without the lock: there is no pump
+	if err == nil && (c.copying || c.spare > 0) && c.origin != nil { // without the lock: there is no pump
 		c.mu.Lock()
 		c.startPump()
 		c.mu.Unlock()

@@ -62,6 +62,7 @@ func (c *client) takeParse(full int, b []byte) (taken, error) {
 	if len(name) == 0 {
 		c.setUnnamed(body)
 		c.origin.unnamed = unnamedOwner{c.id, c.unnamedGen}
+		c.doubt()
 		c.ledger.push(entry{kind: pgwire.MsgParse, gen: c.unnamedGen})
 		if long {
 			c.putParse(nil, body)
@@ -90,11 +91,45 @@ func (c *client) setUnnamed(body []byte) {
 	c.unnamedSes = query.Scan(text)
 }
 
+// doubt notes a message that makes or forgets the unnamed statement, unless an
+// error makes the origin skip it.
+func (c *client) doubt() {
+	c.doubts++
+	c.doubtGroup = c.group
+}
+
+// forgetUnnamed notes that the message of e destroys the unnamed statement.
+func (c *client) forgetUnnamed(e *entry) {
+	if !c.unnamedOK {
+		return
+	}
+	c.doubt()
+	e.flags, e.gen = e.flags|forgets, c.unnamedGen
+	c.unnamedOK = false
+}
+
+// forgotten reports whether a simple Query behind the next Sync destroys the
+// unnamed statement.
+func (c *client) forgotten() bool {
+	synced := false
+	for i := range c.ledger.n {
+		e := c.ledger.at(i)
+		if synced && e.kind == pgwire.MsgQuery && e.flags&(own|local) == 0 {
+			return true
+		}
+		synced = synced || e.kind == pgwire.MsgSync
+	}
+	return false
+}
+
 // unsure reports whether a name was parsed or closed in another group that is not
 // answered yet: whether it exists is the origin's to say.
 func (c *client) unsure(name []byte) bool {
 	if !c.unanswered() {
 		return false
+	}
+	if len(name) == 0 {
+		return c.doubts > 0 && c.doubtGroup != c.group
 	}
 	if n := c.statements[string(name)]; n != nil {
 		return !n.sure && n.group != c.group
@@ -117,9 +152,6 @@ func (c *client) putParse(name, body []byte) {
 // failed or may have by then: the origin is to refuse it then.
 func (c *client) parseNamed(name string, body []byte) {
 	switch {
-	case c.statements[name] != nil && c.status == pgwire.TxFailed && c.ledger.ready == 0:
-		c.provoke(pgwire.Errorf(pgwire.CodeInFailedTransaction, "current transaction is aborted, commands ignored until end of transaction block"))
-		return
 	case c.statements[name] != nil:
 		c.provoke(pgwire.Errorf(pgwire.CodeDuplicateStatement, "prepared statement %q already exists", name))
 		return
@@ -264,16 +296,17 @@ func (c *client) target(name []byte, told bool) (target, taken) {
 	}
 	on := c.origin.prepared.get(st)
 	switch {
-	case told || c.copying || !n.told.comparable() || on.shape == n.told || on.shape == shapeLong:
-		return target{stmt: st, named: n, on: on}, taken{}
+	case told || !n.told.comparable() || on.shape == n.told:
 	case on.shape == shapeUnknown:
 		c.putDescribe(st.name)
 		c.ledger.push(entry{kind: pgwire.MsgDescribe, flags: own, stmt: st, on: on})
 		return target{}, taken{wait: true}
+	case on.shape.comparable():
+		c.provoke(errStale)
+		c.db.statements.retire(st)
+		return target{refused: true}, taken{}
 	}
-	c.provoke(errStale)
-	c.db.statements.retire(st)
-	return target{refused: true}, taken{}
+	return target{stmt: st, named: n, on: on}, taken{}
 }
 
 func (c *client) unnamedTarget() target {
@@ -285,6 +318,7 @@ func (c *client) unnamedTarget() target {
 	if mine := (unnamedOwner{c.id, c.unnamedGen}); c.origin.unnamed != mine {
 		c.db.counts.rePrepares.Add(1)
 		c.putParse(nil, c.unnamed)
+		c.doubt()
 		c.ledger.push(entry{kind: pgwire.MsgParse, flags: own, gen: c.unnamedGen})
 		c.origin.unnamed = mine
 	}
@@ -347,8 +381,10 @@ func (c *client) takeNamed(typ byte, full int, b []byte) (taken, error) {
 // origin connections, for whoever comes with the same text.
 func (c *client) closeStatement(name []byte, full int) {
 	e := entry{kind: pgwire.MsgClose, flags: local}
-	if len(name) == 0 {
+	if len(name) == 0 && c.origin == nil {
 		c.unnamedOK = false
+	} else if len(name) == 0 {
+		c.forgetUnnamed(&e)
 	} else if n := c.statements[string(name)]; n != nil {
 		delete(c.statements, string(name))
 		e.name, e.named = string(name), n

@@ -9,8 +9,9 @@ const maxOwed = 16384
 
 // flags of an entry.
 const (
-	own   uint8 = 1 << iota // the proxy's own message: its replies are swallowed
-	local                   // not sent to the origin: answered by the proxy when its turn comes
+	own     uint8 = 1 << iota // the proxy's own message: its replies are swallowed
+	local                     // not sent to the origin: answered by the proxy when its turn comes
+	forgets                   // Query, Close: the unnamed statement gen, which there was, goes with it
 )
 
 // An entry is one message whose reply is owed, in the order sent.
@@ -22,13 +23,13 @@ type entry struct {
 	stmt  *statement    // Parse, Bind, Describe: the statement; nil for the unnamed one
 	on    *prepared     // Parse, own Close, Describe: the statement on the origin connection
 	told  shape         // Describe: what the driver knew before
-	gen   uint64        // Parse of the unnamed statement: which one it was
+	gen   uint64        // Parse of the unnamed statement, and what forgets it: which one it was
 	err   *pgwire.Error // what replaces the origin's error, which is provoked
 }
 
 // endsGroup reports whether ReadyForQuery answers the driver's message.
 func (e *entry) endsGroup() bool {
-	return e.flags == 0 && (e.kind == pgwire.MsgQuery || e.kind == pgwire.MsgSync || e.kind == pgwire.MsgFunctionCall)
+	return e.flags&(own|local) == 0 && (e.kind == pgwire.MsgQuery || e.kind == pgwire.MsgSync || e.kind == pgwire.MsgFunctionCall)
 }
 
 // A ledger is the queue of entries. The origin answers strictly in order, so the

@@ -95,6 +95,9 @@ func (c *client) settle() {
 			e.named.sure = true
 			*b = pgwire.AppendMessage(*b, pgwire.MsgParseComplete)
 		case pgwire.MsgClose:
+			if e.flags&forgets != 0 {
+				c.doubts--
+			}
 			if e.named != nil {
 				delete(c.closed, e.name)
 				c.release(e.named)
@@ -134,6 +137,9 @@ func (c *client) check(typ byte, body []byte, long bool) (keep bool, err error) 
 		}
 		if head.named != nil {
 			head.named.sure = true
+		}
+		if head.stmt == nil {
+			c.doubts--
 		}
 	case pgwire.MsgBindComplete:
 		answers, pops = "B", true
@@ -178,6 +184,9 @@ func (c *client) check(typ byte, body []byte, long bool) (keep bool, err error) 
 		}
 		c.status = body[0]
 		c.copying = false
+		if head.flags&forgets != 0 {
+			c.doubts--
+		}
 	}
 	if bytes.IndexByte([]byte(answers), head.kind) < 0 {
 		return false, fmt.Errorf("%w: message %q cannot answer message %q", pgwire.ErrProtocol, typ, head.kind)
@@ -223,7 +232,7 @@ func (c *client) copyIn() {
 	c.copying = mark == c.ledger.n // else it was sent ahead, data and all
 	ignored := c.ledger.drop(1, mark, func(e *entry) bool { return e.kind == pgwire.MsgSync })
 	c.spare += ignored
-	if ignored > 0 && c.ledger.ready == 0 && c.ledger.at(0).kind == pgwire.MsgExecute {
+	if ignored > 0 && (c.copying || c.ledger.ready == 0) && c.ledger.at(0).kind == pgwire.MsgExecute {
 		c.unsynced = true // again: the group is not ended yet
 	}
 }
@@ -269,6 +278,9 @@ func (c *client) checkError(body []byte) (keep bool, err error) {
 		c.db.statements.retire(head.stmt) // so that the driver's next Parse is a real one
 	}
 	failed := c.ledger.pop()
+	if failed.err != nil && failed.err.Code == pgwire.CodeDuplicateStatement && c.status == pgwire.TxFailed {
+		failed.err = errAborted // PostgreSQL looks at that first
+	}
 	if failed.err == nil && failed.stmt != nil && (f.Code == pgwire.CodeUnknownStatement || f.Code == pgwire.CodeDuplicateStatement) {
 		c.left.session = query.Spoilt // SQL has prepared or deallocated under the proxy's names
 	}
@@ -281,6 +293,8 @@ func (c *client) checkError(body []byte) (keep bool, err error) {
 	}
 	return true, nil
 }
+
+var errAborted = pgwire.Errorf(pgwire.CodeInFailedTransaction, "current transaction is aborted, commands ignored until end of transaction block")
 
 // skipToSync drops what the origin drops after an error: everything before Sync.
 func (c *client) skipToSync() {
@@ -302,6 +316,7 @@ func (c *client) skipToSync() {
 func (c *client) undo(e entry) {
 	switch {
 	case e.kind == pgwire.MsgParse && e.stmt == nil:
+		c.doubts--
 		if c.origin.unnamed == (unnamedOwner{c.id, e.gen}) {
 			c.origin.unnamed = unnamedOwner{}
 		}
@@ -316,6 +331,9 @@ func (c *client) undo(e entry) {
 			delete(c.statements, e.name)
 			c.release(e.named)
 		}
+	case e.flags&forgets != 0:
+		c.doubts--
+		c.unnamedOK = e.gen == c.unnamedGen && !c.forgotten()
 	case e.kind == pgwire.MsgDescribe && e.named != nil:
 		e.named.told = e.told
 	case e.kind == pgwire.MsgClose && e.on != nil:

@@ -88,6 +88,9 @@ func (c *client) take(typ byte, full int, b []byte) (taken, error) {
 		c.pass(full, len(b), true)
 		return taken{}, nil
 	}
+	if c.copying && !duringCopy(typ) { // PostgreSQL loses its place in what is sent, and ends the session
+		return taken{}, pgwire.Fatalf(pgwire.CodeProtocolViolation, "unexpected message type 0x%02X during COPY from stdin", typ)
+	}
 	switch typ {
 	case pgwire.MsgQuery:
 		return c.takeQuery(full, b)
@@ -148,6 +151,14 @@ func known(typ byte) bool {
 	return false
 }
 
+func duringCopy(typ byte) bool {
+	switch typ {
+	case pgwire.MsgCopyData, pgwire.MsgCopyDone, pgwire.MsgCopyFail, pgwire.MsgFlush, pgwire.MsgSync, pgwire.MsgTerminate:
+		return true
+	}
+	return false
+}
+
 // pass takes a message of which avail bytes have been read.
 func (c *client) pass(full, avail int, drop bool) {
 	n := min(full, avail)
@@ -193,7 +204,7 @@ func (c *client) takeQuery(full int, b []byte) (taken, error) {
 			text = text[:n-1]
 		}
 		if cmd, name := query.Command(text); cmd != query.NotOwn {
-			if c.unanswered() {
+			if c.unanswered() || c.unsynced && c.ledger.n > 0 { // an error in its group would make PostgreSQL skip it
 				return taken{wait: true}, nil
 			}
 			if c.ownCommand(cmd, name) {
@@ -215,10 +226,11 @@ func (c *client) takeQuery(full int, b []byte) (taken, error) {
 		c.noteUnknown()
 	}
 	c.left.session = max(c.left.session, session)
-	c.unnamedOK = false // PostgreSQL forgets it at every simple Query
+	e := entry{kind: pgwire.MsgQuery}
+	c.forgetUnnamed(&e) // as PostgreSQL does at every simple Query
 	c.origin.unnamed = unnamedOwner{}
 	c.groups++
-	c.ledger.push(entry{kind: pgwire.MsgQuery})
+	c.ledger.push(e)
 	c.pass(full, len(b), false)
 	return taken{boundary: true}, nil
 }
