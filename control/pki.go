@@ -186,6 +186,9 @@ func serial() *big.Int {
 // ca.pem in the data directory as well.
 func (c *Control) CA() []byte { return bytes.Clone(c.authority.pem) }
 
+// CAExpires is when the certificate authority's certificate ends.
+func (c *Control) CAExpires() time.Time { return c.authority.cert.NotAfter }
+
 // ServerTLS returns a configuration with the server certificate of API, relay
 // and proxy, TLS 1.2 or newer. The certificate is made anew when a third of its
 // life is left; its key is only ever in memory. The caller may change the

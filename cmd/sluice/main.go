@@ -86,6 +86,10 @@ func (a *app) execute(ctx context.Context, args []string) int {
 		return exitOK
 	}
 	fmt.Fprintf(a.err, "sluice: %s\n", describe(err))
+	var unwell *unwellError
+	if errors.As(err, &unwell) {
+		return exitUnwell
+	}
 	var usage *usageError
 	// cobra has no type for an unknown command; it says so in words of its own, before any command of ours has run.
 	if errors.As(err, &usage) || cmd == root || strings.HasPrefix(err.Error(), "unknown command ") {

@@ -77,6 +77,10 @@ type dialFunc func(context.Context, proxy.Target) (net.Conn, error)
 
 // addProxy serves the PostgreSQL proxy. dial is its only way through tunnels.
 func (n *node) addProxy(ln net.Listener, dial dialFunc) error {
+	id, err := processID()
+	if err != nil {
+		return err
+	}
 	p := proxy.New(proxy.Config{
 		Source:         n.control,
 		Dial:           dial,
@@ -95,6 +99,9 @@ func (n *node) addProxy(ln net.Listener, dial dialFunc) error {
 		role{name: "test connections", run: func(ctx context.Context) error { return n.control.ServeTests(ctx, p.Test) }},
 		role{name: "pool status", run: func(ctx context.Context) error { return n.control.ServePools(ctx, p.Pool) }},
 		role{name: "connection counts", run: func(ctx context.Context) error { return n.control.ServeConnections(ctx, p.Connections) }},
+		role{name: "proxy state", run: func(ctx context.Context) error {
+			return n.control.ServeProxy(ctx, id, buildVersion().Version, p.States)
+		}},
 		role{name: "proxy", run: func(ctx context.Context) error { return p.Serve(ctx, ln) }},
 	)
 	return nil

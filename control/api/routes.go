@@ -25,6 +25,7 @@ func (a *API) routes() {
 	a.route("POST "+tokens, "API token", "api_token.create", a.createAPIToken).takes(v4.APITokenCreate{}).gives(v4.APIToken{}).needs(control.ScopeAdmin)
 	a.route("GET "+tokens+"/{id}", "API token", "", a.getAPIToken).gives(v4.APIToken{})
 	a.route("DELETE "+tokens+"/{id}", "API token", "api_token.delete", a.deleteAPIToken).gives(v4.Deleted{}).needs(control.ScopeAdmin)
+	a.route("GET /accounts/{account}/status", "account", "", a.status).gives(v4.Status{})
 
 	const installation = "/installation"
 	a.route("GET "+installation+"/accounts", "account", "", a.listEveryAccount).lists(v4.Account{}, "name").concernsInstallation()

@@ -52,6 +52,7 @@ type Stats struct {
 	Max                          int           // connections allowed at the moment: less than configured while the origin has no room
 	OldestWait                   time.Duration // of the client that has waited longest
 	OldestLease                  time.Duration // of the connection that has been lent for longest
+	Failure                      error         // of the last dial, nil when that went well
 
 	Gets, Waits, Timeouts uint64
 	Dials                 [Occasions]uint64
@@ -67,7 +68,7 @@ func (p *Pool[C]) Stats() Stats {
 	now := time.Now()
 	s := p.stats
 	s.Live, s.Idle, s.Dialing, s.Waiting = len(p.live), len(p.idle), p.dialing, p.line.n
-	s.Max = p.limit(now)
+	s.Max, s.Failure = p.limit(now), p.failed
 	for _, t := range p.line.waiting {
 		s.OldestWait = max(s.OldestWait, now.Sub(t.head.since))
 	}

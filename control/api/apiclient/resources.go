@@ -308,3 +308,8 @@ func (c *Client) DeleteAPIToken(ctx context.Context, id string) error {
 	_, err := do[v4.Deleted](ctx, c, http.MethodDelete, nil, "tokens", id)
 	return err
 }
+
+// Status says what is up, what is not and what to do.
+func (c *Client) Status(ctx context.Context) (v4.Status, error) {
+	return do[v4.Status](ctx, c, http.MethodGet, nil, "status")
+}
