@@ -63,9 +63,13 @@ type PolicyDecision string
 const (
 	Allow       PolicyDecision = "allow"
 	Block       PolicyDecision = "block"
+	Deny        PolicyDecision = "deny" // Block, in the words of Cloudflare's API
 	Bypass      PolicyDecision = "bypass"
 	NonIdentity PolicyDecision = "non_identity"
 )
+
+// blocks reports whether who matches is refused.
+func (d PolicyDecision) blocks() bool { return d == Block || d == Deny }
 
 // Policy matches a request when at least one Include rule, every Require rule
 // and no Exclude rule match. Without an Include rule it matches nothing.
@@ -100,7 +104,7 @@ func (p *Policy) Validate() error {
 func (p *Policy) validate(f *Faults) {
 	ValidateName(f, "name", p.Name)
 	switch p.Decision {
-	case Allow, Block, Bypass, NonIdentity:
+	case Allow, Block, Deny, Bypass, NonIdentity:
 	case "":
 		f.Addf("decision", "is required: allow, block, bypass or non_identity")
 	default:
@@ -147,7 +151,7 @@ func (v verdict) matched() bool { return v.cause == causeInclude || v.cause == c
 // evaluate, because a newer one wrote it, narrows whom a policy admits and widens
 // whom a Block policy keeps out.
 func (p *Policy) evaluate(req *Request, token *ServiceToken) verdict {
-	block := p.Decision == Block
+	block := p.Decision.blocks()
 	for _, r := range p.Exclude {
 		if r.matches(req, token) || (!block && !r.usable()) {
 			return verdict{cause: causeExclude, rule: r}

@@ -132,7 +132,7 @@ func decide(dir Directory, req *Request, who identity, trace func(*Policy, verdi
 		switch {
 		case v.cause == causeMissing:
 			d.Rule, d.Reason = "", ReasonPolicyMissing
-		case p.Decision != Block:
+		case !p.Decision.blocks():
 			d.Outcome = Allowed
 		}
 		return d, app
@@ -180,7 +180,7 @@ func (s *search) firstMatch() (*Policy, verdict) {
 				if !early {
 					continue
 				}
-			case Allow, Block:
+			case Allow, Block, Deny:
 				if early {
 					continue
 				}

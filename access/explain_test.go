@@ -28,6 +28,7 @@ func TestReusablePolicies(t *testing.T) {
 	}{
 		{"admits", shared("shared", "acc", NonIdentity, tokenA), []Policy{link}, Allowed, ReasonPolicy, "shared"},
 		{"blocks", shared("shared", "acc", Block, everyone), []Policy{link}, Denied, ReasonPolicy, "shared"},
+		{"denies", shared("shared", "acc", Deny, everyone), []Policy{link}, Denied, ReasonPolicy, "shared"},
 		{"does not match", shared("shared", "acc", NonIdentity, []Rule{{Selector: SelectServiceToken, Value: "tok-b"}}), []Policy{link}, Denied, ReasonNoPolicy, ""},
 		{"keeps its place among the application's own", shared("shared", "acc", Block, everyone),
 			[]Policy{link, {ID: "own", Decision: NonIdentity, Include: tokenA}}, Allowed, ReasonPolicy, "own"},
@@ -130,7 +131,7 @@ func TestExplain(t *testing.T) {
 
 // TestExplainDecidesAsDecide: with the secret at hand both come to the same.
 func TestExplainDecidesAsDecide(t *testing.T) {
-	decisions := []PolicyDecision{Allow, Block, Bypass, NonIdentity}
+	decisions := []PolicyDecision{Allow, Block, Deny, Bypass, NonIdentity}
 	includes := [][]Rule{everyone, tokenA, {{Selector: SelectServiceToken, Value: "tok-b"}}}
 	n := 0
 	for _, first := range decisions {

@@ -53,6 +53,19 @@ func (a *API) listConnections(_ context.Context, c *call) (any, error) {
 	return paginate(c.URL.Query(), connectors(a.control.Presence().Connections(tunnel.ID)), func(c v4.Connector) v4.Connector { return c })
 }
 
+func (a *API) getConnector(_ context.Context, c *call) (any, error) {
+	tunnel, err := a.tunnel(c)
+	if err != nil {
+		return nil, err
+	}
+	for _, connector := range connectors(a.control.Presence().Connections(tunnel.ID)) {
+		if connector.ID == c.PathValue("connector") {
+			return connector, nil
+		}
+	}
+	return nil, control.ErrNotFound
+}
+
 // cleanUpConnections ends the sessions of a tunnel's connectors, or of one of them. Those that run register again.
 func (a *API) cleanUpConnections(ctx context.Context, c *call) (any, error) {
 	tunnel, err := a.tunnel(c)

@@ -46,6 +46,7 @@ func (a *API) routes() {
 	a.route("GET "+tunnels+"/{id}/token", "tunnel", "tunnel.token", a.getTunnelToken).gives("")
 	a.route("POST "+tunnels+"/{id}/token", "tunnel", "tunnel.rotate", a.rotateTunnelToken).gives("")
 	a.route("GET "+tunnels+"/{id}/connections", "tunnel", "", a.listConnections).lists(v4.Connector{})
+	a.route("GET "+tunnels+"/{id}/connectors/{connector}", "connector", "", a.getConnector).gives(v4.Connector{})
 	a.route("DELETE "+tunnels+"/{id}/connections", "tunnel", "tunnel.cleanup", a.cleanUpConnections).asks("client_id")
 	a.route("GET "+tunnels+"/{id}/configurations", "tunnel", "", a.getConfiguration).gives(v4.TunnelConfiguration{})
 	a.route("PUT "+tunnels+"/{id}/configurations", "tunnel", "tunnel.configure", a.putConfiguration).takes(v4.TunnelConfigurationUpdate{}).gives(v4.TunnelConfiguration{})

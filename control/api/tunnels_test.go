@@ -83,6 +83,10 @@ func TestConnections(t *testing.T) {
 	if one.Version != "1.2.3" || one.Arch != "linux_amd64" || one.ConfigVersion != 6 || !one.RunAt.Equal(since) || one.Features == nil {
 		t.Errorf("connector %+v", one)
 	}
+	if again := must[v4.Connector](w, "GET", path+"/connectors/a", ""); !reflect.DeepEqual(again, one) {
+		t.Errorf("by its id: got %+v, want %+v", again, one)
+	}
+	w.refused("GET", path+"/connectors/other", "", 404, codeNotFound, "no such connector")
 	want := v4.TunnelConnection{
 		ID: "a-1", UUID: "a-1", ClientID: "a", ClientVersion: "1.2.3", ColoName: "relay-1", OpenedAt: since.Add(time.Minute),
 		OriginIP: "192.0.2.1", Slot: 1, Protocol: "quic", Streams: 3, ConfigVersion: 6,
