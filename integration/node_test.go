@@ -39,12 +39,18 @@ func nodeModules(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	program, err := os.ReadFile(filepath.Join(source, "driver.test.mjs"))
-	if err != nil {
-		t.Fatal(err)
+	programs, err := filepath.Glob(filepath.Join(source, "*.mjs"))
+	if err != nil || len(programs) == 0 {
+		t.Fatalf("no program in %s: %v", source, err)
 	}
-	if err := os.WriteFile(filepath.Join(cache, "driver.test.mjs"), program, 0o644); err != nil {
-		t.Fatal(err)
+	for _, name := range programs {
+		program, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(cache, filepath.Base(name)), program, 0o644); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return cache
 }
