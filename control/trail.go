@@ -1,6 +1,7 @@
 package control
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"sync"
@@ -42,6 +43,9 @@ func (t *Trail) note(ops []op, read map[string]entry) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, o := range ops {
+		if bytes.Equal(o.value, read[o.key].value) {
+			continue // written once more, so that others notice
+		}
 		kind, id := splitNoun(o.key)
 		before, known := decodeNoun(kind, read[o.key].value)
 		if !known {

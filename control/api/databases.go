@@ -59,7 +59,7 @@ func (a *API) getDatabase(_ context.Context, c *call) (any, error) {
 	return showDatabase(database), nil
 }
 
-func (a *API) createDatabase(_ context.Context, c *call) (any, error) {
+func (a *API) createDatabase(ctx context.Context, c *call) (any, error) {
 	var body v4.DatabaseWrite
 	if err := c.decode(&body); err != nil {
 		return nil, err
@@ -70,8 +70,6 @@ func (a *API) createDatabase(_ context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	c.target = database.Name
-	ctx, cancel := testContext(c)
-	defer cancel()
 	made, err := a.makeDatabase(ctx, c, database, body)
 	if err != nil {
 		return nil, err
@@ -118,11 +116,6 @@ func (a *API) makeDatabase(ctx context.Context, c *call, database *control.Datab
 	return a.control.CreateManagedDatabase(ctx, tunnel.ID, *origin.Service, database, a.testUnless(body.SkipTest))
 }
 
-// testContext gives a request that may make a test connection the time for it, besides that of the store.
-func testContext(c *call) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(c.Request.Context(), control.TestWait+storeTimeout)
-}
-
 // testUnless is the test of a request that may skip it.
 func (a *API) testUnless(skip bool) control.Test {
 	if skip {
@@ -131,8 +124,8 @@ func (a *API) testUnless(skip bool) control.Test {
 	return a.test
 }
 
-func (a *API) putDatabase(_ context.Context, c *call) (any, error) {
-	return a.changeDatabase(c, resetDatabase, func(body v4.DatabaseWrite) error {
+func (a *API) putDatabase(ctx context.Context, c *call) (any, error) {
+	return a.changeDatabase(ctx, c, resetDatabase, func(body v4.DatabaseWrite) error {
 		if body.Origin == nil || body.Origin.Password == nil {
 			return invalid("origin.password", "is required: PUT replaces the whole database; PATCH changes a part")
 		}
@@ -140,12 +133,12 @@ func (a *API) putDatabase(_ context.Context, c *call) (any, error) {
 	})
 }
 
-func (a *API) patchDatabase(_ context.Context, c *call) (any, error) {
-	return a.changeDatabase(c, func(*control.Database) {}, func(v4.DatabaseWrite) error { return nil })
+func (a *API) patchDatabase(ctx context.Context, c *call) (any, error) {
+	return a.changeDatabase(ctx, c, func(*control.Database) {}, func(v4.DatabaseWrite) error { return nil })
 }
 
 // changeDatabase applies a request that check admits to a database that prepare has seen.
-func (a *API) changeDatabase(c *call, prepare func(*control.Database), check func(v4.DatabaseWrite) error) (any, error) {
+func (a *API) changeDatabase(ctx context.Context, c *call, prepare func(*control.Database), check func(v4.DatabaseWrite) error) (any, error) {
 	database, err := a.database(c)
 	if err != nil {
 		return nil, err
@@ -160,8 +153,6 @@ func (a *API) changeDatabase(c *call, prepare func(*control.Database), check fun
 	if body.Origin != nil && (body.Origin.TunnelID != nil || body.Origin.Service != nil) {
 		return nil, invalid("origin.tunnel_id", "is only for a new database; change the tunnel's ingress to move an origin")
 	}
-	ctx, cancel := testContext(c)
-	defer cancel()
 	updated, err := a.control.UpdateDatabase(ctx, c.account, database.ID, func(d *control.Database) error {
 		if body.Version != nil && *body.Version != d.Version {
 			return fail(http.StatusConflict, codeConflict,
@@ -185,7 +176,7 @@ func (a *API) deleteDatabase(ctx context.Context, c *call) (any, error) {
 }
 
 // testDatabase makes a test connection with the settings of now.
-func (a *API) testDatabase(_ context.Context, c *call) (any, error) {
+func (a *API) testDatabase(ctx context.Context, c *call) (any, error) {
 	database, err := a.database(c)
 	if err != nil {
 		return nil, err
@@ -193,8 +184,6 @@ func (a *API) testDatabase(_ context.Context, c *call) (any, error) {
 	if a.test == nil {
 		return nil, &control.TestFailure{Code: control.TestNoProxy, Message: "This server makes no test connections."}
 	}
-	ctx, cancel := testContext(c)
-	defer cancel()
 	candidate, err := a.control.Candidate(ctx, c.account, database.ID)
 	if err != nil {
 		return nil, err

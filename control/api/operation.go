@@ -30,7 +30,8 @@ type operation struct {
 	request      reflect.Type // of the body; nil when there is none
 	result       reflect.Type // of the result, or of one item of a list; nil for null
 	list         bool
-	query        []string // the query parameters that the handler may read
+	query        []string      // the query parameters that the handler may read
+	timeout      time.Duration // of the handler, where it is longer than storeTimeout
 }
 
 // call is one authenticated request.
@@ -116,13 +117,19 @@ func (op *operation) asks(query ...string) *operation {
 	return op
 }
 
+// tests declares that the handler may make a test connection, for which it has time besides that of the store.
+func (op *operation) tests() *operation {
+	op.timeout = control.TestWait + storeTimeout
+	return op
+}
+
 // serve answers one request of an operation.
 func (a *API) serve(op *operation, w http.ResponseWriter, r *http.Request) {
 	token, ok := a.authenticate(w, r)
 	if !ok {
 		return
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), storeTimeout)
+	ctx, cancel := context.WithTimeout(r.Context(), max(op.timeout, storeTimeout))
 	defer cancel()
 	c := &call{ResponseWriter: w, Request: op.bare(r), account: token.AccountID, token: token, snapshot: a.control.Snapshot(), api: a, op: op}
 	var result any

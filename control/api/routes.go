@@ -86,12 +86,12 @@ func (a *API) routes() {
 
 	const configs = "/accounts/{account}/hyperdrive/configs"
 	a.route("GET "+configs, "database", "", a.listDatabases).lists(v4.Database{}, "name")
-	a.route("POST "+configs, "database", "database.create", a.createDatabase).takes(v4.DatabaseWrite{}).gives(v4.Database{})
+	a.route("POST "+configs, "database", "database.create", a.createDatabase).tests().takes(v4.DatabaseWrite{}).gives(v4.Database{})
 	a.route("GET "+configs+"/{id}", "database", "", a.getDatabase).gives(v4.Database{})
-	a.route("PUT "+configs+"/{id}", "database", "database.update", a.putDatabase).takes(v4.DatabaseWrite{}).gives(v4.Database{})
-	a.route("PATCH "+configs+"/{id}", "database", "database.update", a.patchDatabase).takes(v4.DatabaseWrite{}).gives(v4.Database{})
+	a.route("PUT "+configs+"/{id}", "database", "database.update", a.putDatabase).tests().takes(v4.DatabaseWrite{}).gives(v4.Database{})
+	a.route("PATCH "+configs+"/{id}", "database", "database.update", a.patchDatabase).tests().takes(v4.DatabaseWrite{}).gives(v4.Database{})
 	a.route("DELETE "+configs+"/{id}", "database", "database.delete", a.deleteDatabase)
-	a.route("POST "+configs+"/{id}/test", "database", "database.test", a.testDatabase).gives(v4.TestResult{})
+	a.route("POST "+configs+"/{id}/test", "database", "database.test", a.testDatabase).tests().gives(v4.TestResult{})
 	a.route("POST "+configs+"/{id}/purge_cache", "database", "database.purge_cache", a.purgeCache).gives(v4.PurgeResult{})
 	a.route("GET "+configs+"/{id}/connections", "database", "", a.originConnections).gives([]v4.Connections{})
 	a.route("GET "+configs+"/{id}/pools", "database", "", a.listPools).gives([]v4.Pool{})
