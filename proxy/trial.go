@@ -64,12 +64,12 @@ func (p *Proxy) Test(ctx context.Context, c *control.Candidate) error {
 			return nil
 		}
 		if !slices.Contains(unsettled, reason(err)) || time.Now().After(settled) {
-			return testFailure(of, err, asked.Load())
+			return p.testFailure(of, err, asked.Load())
 		}
 		select {
 		case <-time.After(pause/2 + rand.N(pause)): // jitter
 		case <-ctx.Done():
-			return testFailure(of, ctx.Err(), asked.Load())
+			return p.testFailure(of, ctx.Err(), asked.Load())
 		}
 	}
 }
@@ -109,14 +109,18 @@ var refusals = map[string]control.TestFailure{
 
 // testFailure names what went wrong. asked is whether the origin asked for a
 // client certificate.
-func testFailure(of *control.Database, err error, asked bool) error {
+func (p *Proxy) testFailure(of *control.Database, err error, asked bool) error {
 	fail := func(code int, format string, args ...any) error {
 		return &control.TestFailure{Code: code, Message: fmt.Sprintf(format, args...)}
 	}
 	if errors.Is(err, postgres.ErrTestQuery) {
 		return fail(control.TestQueryFailed, "The login worked and the empty test query failed%s: check that the user may run queries on the database.", words(err))
 	}
-	if f, ok := refusals[reason(err)]; ok {
+	refused := reason(err)
+	if refused == "denied" && !p.hasTunnel(of) {
+		refused = "no_tunnel" // which a relay does not tell everybody who asks
+	}
+	if f, ok := refusals[refused]; ok {
 		return &f
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
@@ -147,6 +151,13 @@ func testFailure(of *control.Database, err error, asked bool) error {
 		return fail(control.TestCannotConnect, "No connection to the origin could be made: check its host and port, routes and firewalls.")
 	}
 	return fail(control.TestFailed, "The connection failed (%s), for a reason that the proxy does not know.", postgres.Reason(err))
+}
+
+// hasTunnel reports whether an origin's hostname leads through a tunnel of its
+// own account.
+func (p *Proxy) hasTunnel(of *control.Database) bool {
+	t, _, ok := p.cfg.Source.Snapshot().TunnelByHostname(of.Origin.Host)
+	return ok && t.AccountID == of.AccountID
 }
 
 // loginFailure is what an origin said to a login.
