@@ -21,7 +21,7 @@ func (p *Proxy) States(accountID string, most int) map[string]control.PoolState 
 		s := d.Stats()
 		state := control.PoolState{Open: s.Live, Idle: s.Idle, Waiting: s.Waiting, Max: s.Max}
 		var failure *control.TestFailure
-		if s.Failure != nil && errors.As(testFailure(of, s.Failure, false), &failure) {
+		if s.Failure != nil && errors.As(p.testFailure(of, s.Failure, false), &failure) {
 			state.Code, state.Failure = failure.Code, strings.ToValidUTF8(failure.Message[:min(len(failure.Message), control.PoolFailureMost)], "")
 		}
 		if state.Open > 0 || state.Waiting > 0 || state.Code != 0 {
