@@ -1,0 +1,267 @@
+package caching
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sluicedb/sluice/proxy/cache"
+	"github.com/sluicedb/sluice/proxy/postgres"
+	"github.com/sluicedb/sluice/proxy/query"
+)
+
+// tortured are the tables of TestTorture.
+const tortured = 4
+
+// TestTorture lets random readers and writers loose on one proxy: SLUICE_SOAK says for
+// how long (5 s), SLUICE_SEED how. Each row says which schema and table it is of, and
+// how often it was written to. No read may be older than a write that was acknowledged
+// before it was sent, of another schema or table, in another zone or format; what is
+// volatile always reaches the origin.
+func TestTorture(t *testing.T) {
+	length := 5 * time.Second
+	if s := os.Getenv("SLUICE_SOAK"); s != "" {
+		var err error
+		if length, err = time.ParseDuration(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seed := uint64(time.Now().UnixNano())
+	if s := os.Getenv("SLUICE_SEED"); s != "" {
+		var err error
+		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Logf("SLUICE_SEED=%d", seed)
+	sql := []string{"create schema NAME_b", "create sequence NAME.seq"}
+	for _, s := range []string{"NAME", "NAME_b"} {
+		for i := range tortured {
+			sql = append(sql, fmt.Sprintf("create table %s.t%d as select 1 as id, 0 as v, '%s.%d'::text as who, '2026-01-01 12:00+00'::timestamptz as at", s, i, s, i),
+				fmt.Sprintf("create view %s.v%d as select id, v, who, at from %s.t%d", s, i, s, i))
+		}
+	}
+	s, direct := tables(t, sql...)
+	t.Cleanup(func() { exec(t, direct, "drop schema if exists "+s+"_b cascade") })
+	w := newWorld(t, func(c *postgres.Config) { c.Caching = cache.Policy{MaxAge: 2 * time.Second, Stale: time.Second}; c.MaxConns = 4 })
+	w.ready(t, s+".t0")
+	m := &model{t: t, w: w, name: s, until: time.Now().Add(length)}
+	var wait sync.WaitGroup
+	for i := range 8 {
+		c := m.client(rand.New(rand.NewPCG(seed, uint64(i))))
+		wait.Go(func() { m.torture(c) })
+	}
+	wait.Wait()
+	n := w.counts()
+	t.Logf("%d hits, %d misses, %d in transactions, %d volatile, %d uncacheable", n[query.StatusHit], n[query.StatusMiss], n[query.StatusTransaction],
+		n[query.StatusVolatile], n[query.StatusUncacheable])
+	if n[query.StatusHit] < 20 || m.writes.Load() < 10 {
+		t.Errorf("%d hits and %d writes prove nothing", n[query.StatusHit], m.writes.Load())
+	}
+}
+
+type model struct {
+	t      *testing.T
+	w      *world
+	name   string
+	until  time.Time
+	acked  [2][tortured]atomic.Int64 // what was last acknowledged, by schema and table
+	locks  [2][tortured]sync.Mutex   // of writers
+	writes atomic.Int64
+	drawn  sync.Map // values of the sequence
+}
+
+// A torturer is one client.
+type torturer struct {
+	*rand.Rand
+	conn   *pgx.Conn
+	schema int
+	zone   string
+}
+
+func (m *model) schema(i int) string { return m.name + []string{"", "_b"}[i] }
+
+func (m *model) client(r *rand.Rand) *torturer {
+	c := &torturer{Rand: r, schema: r.IntN(2), zone: []string{"UTC", "Asia/Tokyo", "Europe/Berlin"}[r.IntN(3)]}
+	mode := []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec, pgx.QueryExecModeCacheStatement, pgx.QueryExecModeCacheDescribe}[r.IntN(4)]
+	c.conn = m.w.by(m.t, mode, "search_path", m.schema(c.schema), "timezone", c.zone)
+	return c
+}
+
+func (m *model) torture(c *torturer) {
+	for time.Now().Before(m.until) && !m.t.Failed() {
+		switch n := c.IntN(1000); {
+		case n < 900:
+			m.read(c, c.conn, c.IntN(tortured), -1)
+		case n < 950:
+			m.write(c)
+		case n < 970:
+			m.draw(c)
+		case n < 985:
+			m.roam(c)
+		case n < 994:
+			m.shadow(c)
+		case n < 995:
+			m.alter(c)
+		default:
+			c.conn.Close(context.Background())
+			*c = *m.client(c.Rand)
+		}
+	}
+}
+
+
+// read reads a table by one of many texts. least is what it must at least show; -1:
+// what is acknowledged by now.
+func (m *model) read(c *torturer, conn interface {
+	Query(context.Context, string, ...any) (pgx.Rows, error)
+}, table int, least int64) {
+	if least < 0 {
+		least = m.acked[c.schema][table].Load()
+	}
+	from := []string{fmt.Sprintf("t%d", table), fmt.Sprintf("v%d", table), fmt.Sprintf("%s.t%d", m.schema(c.schema), table),
+		fmt.Sprintf("(select * from t%d) x", table)}[c.IntN(4)]
+	sql, args := "select v, who, to_char(at, 'HH24') from "+from+" where id = 1", []any(nil)
+	switch c.IntN(3) {
+	case 0:
+		sql, args = "select v, who, to_char(at, 'HH24') from "+from+" where id = $1 -- "+strconv.Itoa(c.IntN(5)), []any{1}
+	case 1:
+		sql = "with w as (select * from " + from + ") select v, who, to_char(at, 'HH24') from w"
+	}
+	var v int64
+	var who, hour string
+	rows, err := conn.Query(context.Background(), sql, args...)
+	if err == nil {
+		for rows.Next() {
+			err = rows.Scan(&v, &who, &hour)
+		}
+		if err == nil {
+			err = rows.Err()
+		}
+		rows.Close()
+	}
+	if err != nil {
+		if !strings.Contains(err.Error(), "cached plan must not change") {
+			m.t.Errorf("%s: %v", sql, err)
+		}
+		return
+	}
+	want := map[string]string{"UTC": "12", "Asia/Tokyo": "21", "Europe/Berlin": "13"}[c.zone]
+	if v < least || who != fmt.Sprintf("%s.%d", m.schema(c.schema), table) || hour != want {
+		m.t.Errorf("%s in %s, %s: read %d of %s at %s, want at least %d at %s", sql, m.schema(c.schema), c.zone, v, who, hour, least, want)
+	}
+}
+
+// write writes to a table, in one of many ways, and reads it again.
+func (m *model) write(c *torturer) {
+	table := c.IntN(tortured)
+	ctx := context.Background()
+	mu := &m.locks[c.schema][table]
+	mu.Lock()
+	defer mu.Unlock()
+	next := m.acked[c.schema][table].Load() + 1
+	name := fmt.Sprintf("t%d", table)
+	var err error
+	switch c.IntN(20) {
+	default:
+		_, err = c.conn.Exec(ctx, "update "+name+" set v = v + 1 where id = $1", 1)
+	case 1, 2, 3, 4:
+		_, err = c.conn.Exec(ctx, "with x as (update "+name+" set v = v + 1 returning v) select v from x")
+	case 5:
+		_, err = c.conn.Exec(ctx, "do $$begin update "+m.schema(c.schema)+"."+name+" set v = v + 1; end$$")
+	case 6, 7, 8, 9, 10:
+		var tx pgx.Tx
+		if tx, err = c.conn.Begin(ctx); err != nil {
+			break
+		}
+		if _, err = tx.Exec(ctx, "update "+name+" set v = v + 1"); err != nil {
+			break
+		}
+		m.read(c, tx, table, next)
+		if c.IntN(3) == 0 {
+			err = tx.Rollback(ctx)
+			next--
+		} else {
+			err = tx.Commit(ctx)
+		}
+	}
+	if err != nil {
+		m.t.Errorf("write: %v", err)
+		return
+	}
+	m.acked[c.schema][table].Store(next)
+	m.writes.Add(1)
+	m.read(c, c.conn, table, next)
+}
+
+// draw takes a number that nobody else may get.
+func (m *model) draw(c *torturer) {
+	var n int64
+	sql := "select nextval('" + m.name + ".seq') from t0"
+	if err := c.conn.QueryRow(context.Background(), sql).Scan(&n); err != nil {
+		m.t.Errorf("draw: %v", err)
+		return
+	}
+	if _, seen := m.drawn.LoadOrStore(n, true); seen {
+		m.t.Errorf("%d was drawn twice", n)
+	}
+}
+
+// roam reads under other settings for the length of a transaction.
+func (m *model) roam(c *torturer) {
+	ctx := context.Background()
+	other := *c
+	other.schema = 1 - c.schema
+	other.zone = "Asia/Tokyo"
+	tx, err := c.conn.Begin(ctx)
+	if err != nil {
+		m.t.Errorf("begin: %v", err)
+		return
+	}
+	defer func() { _ = tx.Rollback(ctx) }()
+	if _, err := tx.Exec(ctx, "set local search_path = "+m.schema(other.schema)); err != nil {
+		m.t.Errorf("set: %v", err)
+		return
+	}
+	if _, err := tx.Exec(ctx, "set local timezone = 'Asia/Tokyo'"); err != nil {
+		m.t.Errorf("set: %v", err)
+		return
+	}
+	m.read(&other, tx, c.IntN(tortured), -1)
+}
+
+// shadow reads a temporary table that has the name of another.
+func (m *model) shadow(c *torturer) {
+	ctx := context.Background()
+	tx, err := c.conn.Begin(ctx)
+	if err != nil {
+		m.t.Errorf("begin: %v", err)
+		return
+	}
+	defer func() { _ = tx.Rollback(ctx) }()
+	if _, err := tx.Exec(ctx, "create temp table t1 on commit drop as select -7 as v, 1 as id"); err != nil {
+		m.t.Errorf("temp: %v", err)
+		return
+	}
+	var v int
+	if err := tx.QueryRow(ctx, "select v from t1 where id = 1").Scan(&v); err != nil || v != -7 {
+		m.t.Errorf("a temporary table reads %d, %v", v, err)
+	}
+}
+
+// alter changes a table in a way that its readers here do not see.
+func (m *model) alter(c *torturer) {
+	table := c.IntN(tortured)
+	if _, err := c.conn.Exec(context.Background(), fmt.Sprintf("comment on table t%d is 'x%d'", table, c.IntN(1000))); err != nil {
+		m.t.Errorf("alter: %v", err)
+	}
+}
