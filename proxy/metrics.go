@@ -8,12 +8,14 @@ import (
 
 	"github.com/sluicedb/sluice/proxy/pool"
 	"github.com/sluicedb/sluice/proxy/postgres"
+	"github.com/sluicedb/sluice/proxy/query"
 )
 
 // A reading is a database's counters at one moment.
 type reading struct {
 	pool.Stats
 	postgres.Counts
+	cached [query.Statuses]uint64
 }
 
 // A metric is one series, or one of a label's values each, of a database.
@@ -34,6 +36,7 @@ type timing struct {
 type collector struct {
 	p       *Proxy
 	clients *prometheus.Desc
+	cache   map[string]*prometheus.Desc // of the process's, by what they measure
 	metrics []metric
 	timings []timing
 }
@@ -85,6 +88,17 @@ func (p *Proxy) Collectors() []prometheus.Collector {
 			emit(float64(n), pool.Reason(i).String())
 		}
 	})
+	many("cache_queries_total", "Queries, by what the cache made of them.", "status", func(r reading, emit func(float64, ...string)) {
+		for i, n := range r.cached {
+			emit(float64(n), query.Status(i).String())
+		}
+	})
+	c.cache = map[string]*prometheus.Desc{
+		"entries": desc("cache_entries", "Results in the cache."), "bytes": desc("cache_bytes", "Memory of the results in the cache."),
+		"max":       desc("cache_bytes_max", "Memory that results may take."),
+		"recording": desc("cache_recording_bytes", "Memory of results that are being received."),
+		"pinned":    desc("cache_pinned_bytes", "Memory of large results that are being sent."),
+	}
 	c.timings = []timing{
 		{desc("lease_wait_seconds", "How long clients waited in line for an origin connection.", "database"), func(d *database) *pool.Histogram { return d.Waits() }},
 		{desc("lease_hold_seconds", "How long clients had an origin connection.", "database"), func(d *database) *pool.Histogram { return d.Holds() }},
@@ -96,6 +110,9 @@ func (p *Proxy) Collectors() []prometheus.Collector {
 // Describe implements prometheus.Collector.
 func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 	ch <- c.clients
+	for _, d := range c.cache {
+		ch <- d
+	}
 	for _, m := range c.metrics {
 		ch <- m.desc
 	}
@@ -107,8 +124,15 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
 	ch <- prometheus.MustNewConstMetric(c.clients, prometheus.GaugeValue, float64(c.p.server.Clients()))
+	if c.p.cache != nil {
+		s := c.p.cache.Stats()
+		for name, v := range map[string]float64{"entries": float64(s.Entries), "bytes": float64(s.Bytes), "max": float64(c.p.cfg.CacheMemory),
+			"recording": float64(s.Recording), "pinned": float64(s.Pinned)} {
+			ch <- prometheus.MustNewConstMetric(c.cache[name], prometheus.GaugeValue, v)
+		}
+	}
 	for _, d := range c.p.databases() {
-		r := reading{d.Stats(), d.Counts()}
+		r := reading{d.Stats(), d.Counts(), d.CacheCounts()}
 		for _, m := range c.metrics {
 			m.read(r, func(v float64, labels ...string) {
 				ch <- prometheus.MustNewConstMetric(m.desc, m.kind, v, append([]string{d.Name()}, labels...)...)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sluicedb/sluice/control"
 	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/proxy/cache"
 	"github.com/sluicedb/sluice/proxy/postgres"
 )
 
@@ -53,8 +54,11 @@ type Config struct {
 	// its own may run; 0: as long as it likes.
 	QueryTimeout time.Duration
 	// Grace is how long clients may finish their transactions at the end; 0 means 30 s.
-	Grace  time.Duration
-	Logger *slog.Logger
+	Grace time.Duration
+	// CacheMemory is how many bytes of results of queries all databases together
+	// may keep; 0: nothing is kept.
+	CacheMemory int64
+	Logger      *slog.Logger
 }
 
 // A Proxy serves the databases of a Source.
@@ -62,6 +66,8 @@ type Proxy struct {
 	cfg     Config
 	server  *postgres.Server
 	resolve func(context.Context, string) ([]string, error) // net.DefaultResolver's; for tests
+
+	cache *cache.Cache // nil where nothing is kept
 
 	mu      sync.Mutex
 	start   func(*database) // runs a pool; nil while Serve does not run
@@ -79,6 +85,9 @@ type database struct {
 // New makes a proxy. Serve runs it.
 func New(cfg Config) *Proxy {
 	p := &Proxy{cfg: cfg, resolve: net.DefaultResolver.LookupHost, running: make(map[string]*database)}
+	if cfg.CacheMemory > 0 {
+		p.cache = cache.New(cache.Config{MaxBytes: cfg.CacheMemory})
+	}
 	p.server = &postgres.Server{
 		Lookup: p.lookup, TLS: cfg.TLS, AllowPlaintext: cfg.AllowPlaintext, Grace: cfg.Grace, Logger: cfg.Logger,
 	}
@@ -106,6 +115,9 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 	p.setStart(nil)
 	stop()
 	started.Wait()
+	if p.cache != nil {
+		p.cache.Close()
+	}
 	return err
 }
 
@@ -183,6 +195,10 @@ func (p *Proxy) reconfigure(d *database, of *control.Database) error {
 		return err
 	}
 	d.SetConfig(cfg)
+	d.SetCaching(cfg.Caching)
+	if of.CacheEpoch != d.of.CacheEpoch {
+		d.PurgeCache()
+	}
 	if of.Generation != d.of.Generation {
 		d.Renew()
 	}
@@ -218,7 +234,16 @@ func (p *Proxy) configure(of *control.Database, certificate func(id string) (*co
 	return postgres.Config{
 		Dial: dial, Host: of.Origin.Host, Database: of.Origin.Database, User: of.Origin.User, Password: password.Reveal(), FormerPassword: former.Reveal(),
 		TLS: tlsConfig, Generation: of.Generation, Limits: p.limits(of), ForwardApplicationName: of.Pooling.ForwardApplicationName,
+		Cache: p.cache, Caching: caching(of.Caching),
 	}, nil
+}
+
+// caching is a database's own policy.
+func caching(c control.Caching) cache.Policy {
+	if c.Disabled {
+		return cache.Policy{}
+	}
+	return cache.Policy{MaxAge: time.Duration(c.MaxAge) * time.Second, Stale: time.Duration(c.StaleWhileRevalidate) * time.Second}
 }
 
 // limits are a database's own, and the proxy's where it has none. What is zero

@@ -88,6 +88,7 @@ func (n *node) addProxy(ln net.Listener, dial dialFunc) error {
 		TLS:            n.control.ServerTLS(),
 		AllowPlaintext: n.flags.proxyPlaintext,
 		QueryTimeout:   n.flags.queryTimeout,
+		CacheMemory:    int64(n.flags.cacheMemory) << 20,
 		Logger:         n.logger.With("role", "proxy"),
 	})
 	for _, collector := range p.Collectors() {

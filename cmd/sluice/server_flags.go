@@ -29,12 +29,16 @@ type serverFlags struct {
 	reusePort      bool
 	directOrigins  string
 	queryTimeout   time.Duration
+	cacheMemory    int
 
 	logLevel, logFormat string
 }
 
 // defaultQueryTimeout is Hyperdrive's limit of a statement.
 const defaultQueryTimeout = time.Minute
+
+// maxCacheMemory is the most of --cache-memory, in MiB: a slip of the finger beyond.
+const maxCacheMemory = 1 << 20
 
 // defaultMaxDatabases is Hyperdrive's limit of configured databases on a paid plan.
 const defaultMaxDatabases = 25
@@ -74,6 +78,7 @@ func newServerFlags(cmd *cobra.Command, which flagSet, dataDir string) *serverFl
 		flags.StringVar(&s.proxyListen, "proxy-listen", ":6432", "TCP address of the PostgreSQL proxy")
 		flags.StringVar(&s.directOrigins, "direct-origins", string(proxy.DirectPublic), "origins that the proxy reaches without a tunnel: public (at public addresses), any or none")
 		flags.BoolVar(&s.proxyPlaintext, "proxy-plaintext", false, "let drivers log in to the proxy without TLS: for a proxy that only this machine reaches")
+		flags.IntVar(&s.cacheMemory, "cache-memory", 0, "MiB of memory for results of queries, from which repeated reads are answered; 0 for no query cache")
 		flags.DurationVar(&s.queryTimeout, "query-timeout", defaultQueryTimeout, "how long a statement may run before it is cancelled; 0 for no limit")
 	}
 	flags.StringVar(&s.metricsListen, "metrics-listen", "127.0.0.1:9090", `TCP address of /metrics, /healthz and /ready; "" for none`)
@@ -121,6 +126,9 @@ func (s *serverFlags) checkState() error {
 	}
 	if s.maxDatabases < 0 {
 		return usagef("--max-databases: must not be negative")
+	}
+	if s.cacheMemory < 0 || s.cacheMemory > maxCacheMemory {
+		return usagef("--cache-memory: must be 0 to %d MiB", maxCacheMemory)
 	}
 	if s.queryTimeout < 0 {
 		return usagef("--query-timeout: must not be negative")

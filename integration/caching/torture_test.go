@@ -52,7 +52,10 @@ func TestTorture(t *testing.T) {
 	}
 	s, direct := tables(t, sql...)
 	t.Cleanup(func() { exec(t, direct, "drop schema if exists "+s+"_b cascade") })
-	w := newWorld(t, func(c *postgres.Config) { c.Caching = cache.Policy{MaxAge: 2 * time.Second, Stale: time.Second}; c.MaxConns = 4 })
+	w := newWorld(t, func(c *postgres.Config) {
+		c.Caching = cache.Policy{MaxAge: 2 * time.Second, Stale: time.Second}
+		c.MaxConns = 4
+	})
 	w.ready(t, s+".t0")
 	m := &model{t: t, w: w, name: s, until: time.Now().Add(length)}
 	var wait sync.WaitGroup
@@ -118,7 +121,6 @@ func (m *model) torture(c *torturer) {
 		}
 	}
 }
-
 
 // read reads a table by one of many texts. least is what it must at least show; -1:
 // what is acknowledged by now.

@@ -29,16 +29,20 @@ var keys = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 // nothing of its session is anywhere but in its settings. The lock is held.
 func (c *client) answer(b []byte) (int, error) {
 	r := c.db.results
-	if r == nil || !r.on.Load() || c.inner || !c.settings.ok || b[0] != pgwire.MsgQuery && b[0] != pgwire.MsgParse && b[0] != pgwire.MsgBind {
+	if r == nil || !r.on.Load() || c.inner || b[0] != pgwire.MsgQuery && b[0] != pgwire.MsgParse && b[0] != pgwire.MsgBind {
 		return 0, nil
 	}
 	g, ok := readGroup(b)
 	if !ok || !c.findStatement(&g) || !r.ready() {
 		return 0, nil
 	}
+	session, settings := c.session()
+	if settings == nil {
+		return 0, nil
+	}
 	buf := keys.Get().(*[]byte)
 	defer keys.Put(buf)
-	ask := asked{group: g, scope: r.space.Scope()} // before the verdict: see results.load
+	ask := asked{group: g, session: session, settings: settings, scope: r.space.Scope()} // before the verdict: see results.load
 	ask.verdict = r.statements.Judge(g.text)
 	if ask.verdict.Status != query.StatusMiss {
 		return 0, nil // which the message's own way counts
@@ -67,12 +71,14 @@ func (c *client) answer(b []byte) (int, error) {
 // asked is a group whose result may be stored.
 type asked struct {
 	group
-	verdict *query.Verdict
-	scope   uint64
-	key     []byte // the pool's: to be copied by who keeps it
-	day     string // its date, where the verdict says Day
-	check   []int  // parameters that have a word of time, in text
-	named   *named // the statement, where it was prepared before under a name
+	verdict  *query.Verdict
+	session  string // the key of the client's settings
+	settings *cacheSettings
+	scope    uint64
+	key      []byte // the pool's: to be copied by who keeps it
+	day      string // its date, where the verdict says Day
+	check    []int  // parameters that have a word of time, in text
+	named    *named // the statement, where it was prepared before under a name
 }
 
 // findStatement fills in the text of a group that has no Parse. It reports false
@@ -101,11 +107,11 @@ func (c *client) findStatement(g *group) bool {
 func (c *client) appendKey(b []byte, a *asked) ([]byte, bool) {
 	part := func(p []byte) { b = append(binary.BigEndian.AppendUint32(b, uint32(len(p))), p...) }
 	b = binary.BigEndian.AppendUint64(b, a.scope)
-	part(stringBytes(c.params))
+	part(stringBytes(a.session))
 	part(stringBytes(a.verdict.Text))
 	if a.verdict.Day {
 		var ok bool
-		if a.day, ok = c.settings.today(c.db.results.now()); !ok {
+		if a.day, ok = a.settings.today(c.db.results.now()); !ok {
 			return b, false
 		}
 		part(stringBytes(a.day))

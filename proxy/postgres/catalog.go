@@ -76,10 +76,8 @@ func (r *results) look(d *Database, fingerprint *string) error {
 		o.Release()
 		d.pool.Put(o)
 	}()
-	if o.params != "" { // another client's settings must not decide what is seen
-		if err = o.reset(leftovers{session: query.Dirty, status: pgwire.TxIdle}); err != nil {
-			return err
-		}
+	if err = o.plain(); err != nil { // a client's settings must not decide what is seen
+		return err
 	}
 	if err = o.SetDeadline(time.Now().Add(catalogTimeout)); err != nil {
 		return err

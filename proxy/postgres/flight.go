@@ -80,11 +80,12 @@ type runner struct {
 func (r *runner) start(c *client, a *asked, f *cache.Flight, refreshed *cache.Entry) {
 	d := c.db
 	side := &flightConn{flight: f, in: appendGroup(nil, a), check: a.check}
-	in := &client{s: c.s, db: d, user: c.user, params: c.params, inner: true, status: pgwire.TxIdle, welcomed: time.Now()}
+	in := &client{s: c.s, db: d, inner: true, status: pgwire.TxIdle, welcomed: time.Now()}
+	in.actFor(c)
 	in.waiter = d.pool.Waiter(c.user)
 	in.conn = pgwire.NewConn(side, false)
 	in.requests.src = in.conn
-	settings, day := c.settings, a.day
+	settings, day := *a.settings, a.day
 	r.mu.Lock()
 	r.client = in
 	left := r.left
