@@ -13,7 +13,7 @@ ACROSS     = Pooling(01|02|08|10|13|2[0-9]|3[0-2]|39|4[0-3]|70)|TestOrigin|TestF
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
-.PHONY: build test unit integration test-versions lint fmt demo bench fuzz generate install clean help
+.PHONY: build test unit integration test-versions lint fmt demo bench soak fuzz generate install clean help
 
 build: ## build bin/sluice and bin/sluice-connector, static, with the commit in their version
 	$(BUILD) -o bin/ ./cmd/sluice ./cmd/sluice-connector
@@ -51,6 +51,10 @@ bench: ## pgbench direct, through PgBouncer and through Sluice, side by side (RO
 	@scripts/install.sh postgres pgbouncer $(if $(BENCH_SID),sid)
 	@$(MAKE) --no-print-directory build >/dev/null
 	@$(GO) run ./integration/cmd/bench $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(LENGTH),-seconds $(LENGTH)) $(if $(BENCH_SID),-sid)
+
+soak: ## random readers and writers on the query cache for SOAK (10m); SEED repeats a run
+	@scripts/install.sh race postgres
+	SLUICE_SOAK=$(or $(SOAK),10m) SLUICE_SEED=$(SEED) $(GO) test -race -count=1 -v -timeout 2h -run Torture ./integration/caching
 
 fuzz: ## run every fuzz target for FUZZTIME (10s)
 	@scripts/fuzz.sh $(FUZZTIME)
