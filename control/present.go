@@ -231,7 +231,12 @@ func (p *presence) follow(ctx context.Context) error {
 		if progress {
 			attempt = 0
 		}
-		p.logger.Debug("watch of presence interrupted", "err", err)
+		// The watch of the state tells of a store that is away; one that refuses the bucket is for its operator to mend.
+		if permanent(err) {
+			p.logger.Warn("the store keeps no presence: connections are not shown, and relays do not find each other; does it have memory for JetStream?", "err", err)
+		} else {
+			p.logger.Debug("watch of presence interrupted", "err", err)
+		}
 		if pause(ctx, attempt) != nil {
 			break
 		}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -222,6 +223,23 @@ func TestTunnel31ChangesReachEveryRelay(t *testing.T) {
 			}
 		})
 	}
+
+	t.Run("ingress is pushed to live connectors", func(t *testing.T) {
+		n.route("tcp://127.0.0.1:1")
+		now, _ := n.Snapshot().Tunnel(n.tunnel.ID)
+		began := time.Now()
+		for i, r := range n.relays {
+			eventually(t, fmt.Sprintf("every connector at relay %d has it", i), func() bool {
+				all := r.registry.all()
+				return len(all) > 0 && !slices.ContainsFunc(all, func(b *backend) bool { return b.version.Load() != uint64(now.ConfigVersion) })
+			})
+		}
+		t.Logf("every connector has it after %v", time.Since(began))
+		eventually(t, "control knows that they have it", func() bool {
+			connections := n.Presence().Connections(n.tunnel.ID)
+			return len(connections) > 0 && !slices.ContainsFunc(connections, func(c control.Connection) bool { return c.ConfigVersion != now.ConfigVersion })
+		})
+	})
 
 	t.Run("tunnel token rotated", func(t *testing.T) {
 		if _, err := n.RotateTunnelSecret(ctx, account, n.tunnel.ID, "", func(*control.Tunnel) error { return nil }); err != nil {

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sluicedb/sluice/access"
 	v4 "github.com/sluicedb/sluice/control/api/v4"
 )
 
@@ -147,6 +148,46 @@ func FuzzDecodePolicy(f *testing.F) {
 		var known *failure
 		if err := decodeJSON([]byte(body), &write); err != nil && !errors.As(err, &known) {
 			t.Fatalf("error without a place in the table: %v", err)
+		}
+	})
+}
+
+// FuzzDecodeApplication: policies are taken over, linked or refused, and none is lost or comes from nowhere.
+func FuzzDecodeApplication(f *testing.F) {
+	for _, seed := range []string{
+		`{"name":"a","domain":"a.example","policies":["own",{"id":"shared","precedence":1},{"name":"p","decision":"allow","include":[{"everyone":{}}]}]}`,
+		`{"policies":[{"id":"own","name":"x","decision":"bypass","include":[{"everyone":{}}],"approval_required":true}]}`,
+		`{"policies":[null,"",{"id":""}],"destinations":[{"uri":"a"}],"self_hosted_domains":[""]}`, `{"policies":{}}`, `{"policies":[["x"]]}`,
+	} {
+		f.Add(seed)
+	}
+	had := []access.Policy{{ID: "own", Name: "own", Decision: access.Block}, {ID: "linked", Reusable: true}}
+	f.Fuzz(func(t *testing.T, body string) {
+		var write v4.ApplicationWrite
+		var known *failure
+		if err := decodeJSON([]byte(body), &write); err != nil {
+			if !errors.As(err, &known) {
+				t.Fatalf("error without a place in the table: %v", err)
+			}
+			return
+		}
+		if write.Policies == nil {
+			return
+		}
+		policies, err := decodePolicies(*write.Policies, had)
+		if err != nil {
+			return
+		}
+		if len(policies) != len(*write.Policies) {
+			t.Fatalf("%d policies of %d", len(policies), len(*write.Policies))
+		}
+		for _, p := range policies {
+			if p.Reusable && (p.ID == "" || p.ID == "own" || p.Decision != "" || p.Include != nil) {
+				t.Fatalf("a link is %+v", p)
+			}
+			if !p.Reusable && p.ID != "" && p.ID != "own" {
+				t.Fatalf("a policy from nowhere: %+v", p)
+			}
 		}
 	})
 }
