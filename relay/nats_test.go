@@ -78,7 +78,7 @@ func (f *fleet) relay(c *control.Control, name string) *rig {
 	return g
 }
 
-// path makes a tunnel with a connector at relays, and returns who may reach its origin.
+// path makes a tunnel with a connector at each of relays, and returns who may reach its origin.
 func (f *fleet) path(relays ...*rig) client.Target {
 	t, c := f.t, f.nodes[0]
 	t.Helper()
@@ -106,18 +106,17 @@ func (f *fleet) path(relays ...*rig) client.Target {
 	must(err)
 	tunnelSecret, err := c.TunnelSecret(tun)
 	must(err)
-	config := connector.Config{Slots: 2, Logger: slog.New(slog.DiscardHandler), Grace: 1, Token: tunnel.Token{
-		Tunnel: tun.ID, Secret: tunnelSecret.Reveal(), CA: string(c.CA()),
-	}}
 	for _, r := range relays {
-		config.Relays = append(config.Relays, r.addr)
+		conn, err := connector.New(connector.Config{
+			Slots: 1, Relays: []string{r.addr}, Logger: slog.New(slog.DiscardHandler), Grace: 1,
+			Token: tunnel.Token{Tunnel: tun.ID, Secret: tunnelSecret.Reveal(), CA: string(c.CA())},
+		})
+		must(err)
+		during(t, conn.Run)
 	}
-	conn, err := connector.New(config)
-	must(err)
-	during(t, conn.Run)
 	eventually(t, "presence of the slots on every node", func() bool {
 		for _, node := range f.nodes {
-			if len(node.Presence().Connections(tun.ID)) < 2 {
+			if len(node.Presence().Connections(tun.ID)) < len(relays) {
 				return false
 			}
 		}

@@ -116,15 +116,18 @@ type attempt struct {
 type route struct {
 	tunnel string // ID
 	open   *tunnelpb.Open
-	away   []func(context.Context) (stream.Conn, error) // through other relays, the best first
+	away   func() way // the next way through another relay; nil when there is none
 }
+
+// way opens a stream through another relay.
+type way func(context.Context) (stream.Conn, error)
 
 // connect opens a stream on one of the tunnel's sessions. When a session fails before the stream was open another is asked, and
 // when one is silent another is asked beside it; the first stream wins. What an origin said to one connector is believed when no
 // other connector is there to ask: the other may stand elsewhere.
 func (r *Relay) connect(ctx context.Context, to *route) (*backend, stream.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	answers := make(chan attempt, maxAttempts+len(to.away))
+	answers := make(chan attempt, maxAttempts+maxAway)
 	var tried []*backend
 	asked, pending := 0, 0
 	defer func() {
@@ -135,8 +138,12 @@ func (r *Relay) connect(ctx context.Context, to *route) (*backend, stream.Conn, 
 	}()
 	next := func(elsewhere bool) bool {
 		b := r.another(to.tunnel, tried, elsewhere)
-		if b == nil && (elsewhere || len(to.away) == 0) {
-			return false // another relay may have the same connector
+		var through way
+		if b == nil && !elsewhere { // another relay may have the same connector
+			through = to.away()
+		}
+		if b == nil && through == nil {
+			return false
 		}
 		if asked > 0 {
 			r.metrics.retries.Inc()
@@ -144,8 +151,7 @@ func (r *Relay) connect(ctx context.Context, to *route) (*backend, stream.Conn, 
 		asked++
 		pending++
 		if b == nil {
-			go tryAway(ctx, to.away[0], answers)
-			to.away = to.away[1:]
+			go tryAway(ctx, through, answers)
 			return true
 		}
 		tried = append(tried, b)
@@ -215,7 +221,7 @@ func (r *Relay) another(tunnelID string, tried []*backend, elsewhere bool) *back
 }
 
 // tryAway asks another relay.
-func tryAway(ctx context.Context, open func(context.Context) (stream.Conn, error), answers chan<- attempt) {
+func tryAway(ctx context.Context, open way, answers chan<- attempt) {
 	conn, err := open(ctx)
 	answers <- attempt{conn: conn, err: err}
 }

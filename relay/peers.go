@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
@@ -101,44 +100,52 @@ func (p *peers) client(r *Relay, id, addr string) *client.Client {
 	return c.Client
 }
 
-// away returns the ways to a tunnel's connectors through other relays, those with the most sessions of it first; none for what has
-// been forwarded already.
-func (r *Relay) away(tunnelID string, req *OpenRequest, a *ask) []func(context.Context) (stream.Conn, error) {
-	if req.forwarded || r.cfg.Peering.TLS == nil {
-		return nil
-	}
-	up := r.state.Presence()
-	sessions := map[string]int{}
-	for _, c := range up.Connections(tunnelID) {
-		if other, ok := up.Relay(c.Relay); ok && c.Relay != r.cfg.ID && other.Peer != "" && !other.Draining {
-			sessions[c.Relay]++
+// away returns what finds the next way to a tunnel's connectors through another relay: one that was not asked yet, with the most
+// sessions of the tunnel, of those that are known by then. There is none for what has been forwarded already.
+func (r *Relay) away(tunnelID string, req *OpenRequest, a *ask) func() way {
+	var asked []string
+	return func() way {
+		if req.forwarded || r.cfg.Peering.TLS == nil || len(asked) == maxAway {
+			return nil
 		}
-	}
-	ids := make([]string, 0, len(sessions))
-	for id := range sessions {
-		ids = append(ids, id)
-	}
-	rand.Shuffle(len(ids), func(i, j int) { ids[i], ids[j] = ids[j], ids[i] })
-	slices.SortStableFunc(ids, func(a, b string) int { return sessions[b] - sessions[a] })
-	open := &tunnelpb.Open{
-		Hostname: a.hostname, ClientId: a.clientID, ClientSecret: a.clientSecret, EarlyData: req.EarlyData, Remote: driver(req),
-	}
-	if a.remote.IsValid() {
-		open.Source = a.remote.String()
-	}
-	var ways []func(context.Context) (stream.Conn, error)
-	for _, id := range ids[:min(maxAway, len(ids))] {
-		other, _ := up.Relay(id)
-		ways = append(ways, func(ctx context.Context) (stream.Conn, error) {
-			c := r.peers.client(r, id, other.Peer)
+		id, addr := r.holder(tunnelID, asked)
+		if id == "" {
+			return nil
+		}
+		asked = append(asked, id)
+		open := &tunnelpb.Open{
+			Hostname: a.hostname, ClientId: a.clientID, ClientSecret: a.clientSecret, EarlyData: req.EarlyData, Remote: driver(req),
+		}
+		if a.remote.IsValid() {
+			open.Source = a.remote.String()
+		}
+		return func(ctx context.Context) (stream.Conn, error) {
+			c := r.peers.client(r, id, addr)
 			if c == nil {
 				return nil, drainingRefusal()
 			}
 			r.metrics.forwards.Inc()
 			return c.Forward(ctx, open)
-		})
+		}
 	}
-	return ways
+}
+
+// holder returns the ID and address of the other relay with the most sessions of a tunnel, but for those in asked; of several, any.
+func (r *Relay) holder(tunnelID string, asked []string) (id, addr string) {
+	up := r.state.Presence()
+	sessions := map[string]int{}
+	for _, c := range up.Connections(tunnelID) {
+		if other, ok := up.Relay(c.Relay); ok && c.Relay != r.cfg.ID && other.Peer != "" && !other.Draining && !slices.Contains(asked, c.Relay) {
+			sessions[c.Relay]++
+		}
+	}
+	for candidate, n := range sessions { // in random order
+		if n > sessions[id] {
+			id = candidate
+		}
+	}
+	other, _ := up.Relay(id)
+	return id, other.Peer
 }
 
 // greetRelay admits another relay of the installation.

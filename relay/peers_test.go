@@ -71,8 +71,8 @@ func (g *rig) known(n int) {
 func TestTunnel35RelayWithoutASessionForwards(t *testing.T) {
 	all := relays(t, "a", "b")
 	a, b := all[0], all[1]
-	var asked *tunnelpb.Open
-	b.connector("c1", 0, func(in *tunnel.Incoming) { asked = in.Request; echo(in) })
+	requests := make(chan *tunnelpb.Open, 10)
+	b.connector("c1", 0, func(in *tunnel.Incoming) { requests <- in.Request; echo(in) })
 	b.known(1)
 	req := a.request()
 	req.EarlyData, req.Driver = []byte("early"), "192.0.2.7:5000"
@@ -87,7 +87,7 @@ func TestTunnel35RelayWithoutASessionForwards(t *testing.T) {
 		t.Errorf("early data came back as %q, %v", got, err)
 	}
 	exchange(t, c, "through two relays")
-	if asked.GetRemote() != "192.0.2.7:5000" || asked.GetAssertion() == "" || asked.GetClientSecret() != "" {
+	if asked := receive(t, "open at the connector", requests); asked.GetRemote() != "192.0.2.7:5000" || asked.GetAssertion() == "" || asked.GetClientSecret() != "" {
 		t.Errorf("the connector was asked %v", asked)
 	}
 	if n := len(a.state.audited("access.decide")); n != 1 {
