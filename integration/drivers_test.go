@@ -48,6 +48,7 @@ func TestDrivers(t *testing.T) {
 			t.Run(target.name+"/"+test.name, func(t *testing.T) { test.run(t, w.stage, target.Target) })
 		}
 	}
+	t.Run("generic WebSocket client", func(t *testing.T) { testGenericClient(t, w) })
 }
 
 // connect connects and closes at the test's end.
