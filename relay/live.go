@@ -38,6 +38,14 @@ type ask struct {
 	tunnel       string // ID that the hostname led to; empty before that is decided
 }
 
+// payer is whose quota a stream counts against: the service token's, or, where a policy admits without one, the hostname's.
+func (a *ask) payer() string {
+	if a.clientID == "" {
+		return "hostname " + a.hostname
+	}
+	return a.clientID
+}
+
 // Close implements stream.Conn.
 func (l *liveStream) Close() error {
 	l.end()
@@ -61,6 +69,7 @@ func (l *liveStream) end() {
 		if l.backend != nil {
 			l.backend.load.end()
 		}
+		l.relay.quotas.give(l.ask.payer(), l.ask.tunnel)
 		l.relay.live.remove(l)
 	})
 }

@@ -75,6 +75,15 @@ func (r *Relay) admit(ctx context.Context, req *OpenRequest, now time.Time) (*li
 		return nil, refusal
 	}
 	a.tunnel = tunnelID
+	if refusal := r.quotas.take(a.payer(), tunnelID, now); refusal != nil {
+		return nil, refusal
+	}
+	opened := false
+	defer func() {
+		if !opened {
+			r.quotas.give(a.payer(), tunnelID)
+		}
+	}()
 	assertion, err := r.state.Sign(access.Assertion{ApplicationID: d.ApplicationID, ClientID: d.ClientID, Hostname: a.hostname}, now)
 	if err != nil {
 		r.log.Error("assertion not signed", "hostname", a.hostname, "err", err)
@@ -89,6 +98,7 @@ func (r *Relay) admit(ctx context.Context, req *OpenRequest, now time.Time) (*li
 		return nil, err
 	}
 	l := &liveStream{Conn: conn, relay: r, backend: b, ask: a}
+	opened = true // l gives it back
 	r.live.add(l)
 	// A change may have come between the decision and the stream's place in the set that a sweep looks through.
 	if d, id, refusal := decide(r.state.Now(), &a, time.Now()); d.Outcome != access.Allowed || refusal != nil || id != tunnelID {

@@ -38,6 +38,9 @@ type Config struct {
 	Grace             time.Duration // how long streams may go on when Serve is asked to stop; 30 s unless set
 	MaxSessions       int           // of connectors and clients; 10,000 unless set
 	MaxTunnelSessions int           // of one tunnel's connectors; 100 unless set
+	MaxTokenStreams   int           // live streams of one service token; 10,000 unless set
+	MaxTunnelStreams  int           // live streams of one tunnel; 20,000 unless set
+	MaxTokenRate      int           // opens of one service token a second; 1000 unless set
 	MaxHandshakes     int           // peers that have not authenticated, on each listener; 512 unless set
 	MaxGeneric        int           // connections of generic WebSocket clients; 4096 unless set
 	Limits            tunnel.Limits // what each session may ask of the relay
@@ -55,6 +58,7 @@ type Relay struct {
 
 	registry registry
 	peers    peers
+	quotas   quotas
 	clients  clients
 	live     live
 
@@ -76,6 +80,9 @@ func newRelay(s state, cfg Config) *Relay {
 	setDefault(&cfg.Grace, defaultGrace)
 	setDefault(&cfg.MaxSessions, defaultSessions)
 	setDefault(&cfg.MaxTunnelSessions, defaultTunnelSessions)
+	setDefault(&cfg.MaxTokenStreams, defaultTokenStreams)
+	setDefault(&cfg.MaxTunnelStreams, defaultTunnelStreams)
+	setDefault(&cfg.MaxTokenRate, defaultTokenRate)
 	setDefault(&cfg.MaxHandshakes, defaultHandshakes)
 	setDefault(&cfg.MaxGeneric, defaultGeneric)
 	if cfg.Logger == nil {
@@ -84,6 +91,7 @@ func newRelay(s state, cfg Config) *Relay {
 	r := &Relay{
 		cfg: cfg, state: s, log: cfg.Logger, strangers: newStrangerBudget(), since: time.Now().UTC(), moves: make(chan struct{}, 1),
 	}
+	r.quotas.tokenStreams, r.quotas.tunnelStreams, r.quotas.tokenRate = cfg.MaxTokenStreams, cfg.MaxTunnelStreams, cfg.MaxTokenRate
 	r.metrics = newMetrics(r)
 	return r
 }
