@@ -7,6 +7,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/spf13/cobra"
 
 	"github.com/sluicedb/sluice/connector"
@@ -22,6 +23,8 @@ const (
 	devReadyTimeout = 20 * time.Second
 	// devReadyEvery is how often it is looked for; a session takes some 5 ms.
 	devReadyEvery = 10 * time.Millisecond
+	// devLoginTimeout bounds the first login: more than the 15 s after which the proxy gives up an origin.
+	devLoginTimeout = 20 * time.Second
 )
 
 func (a *app) devCommand() *cobra.Command {
@@ -163,7 +166,9 @@ func (n *node) runDev(ctx context.Context, p ports, database *control.Database, 
 			if err := waitReady(ctx, c); err != nil {
 				return err
 			}
-			n.printDev(p, made)
+			if err := devLogin(ctx, n.printDev(p, made)); err != nil && ctx.Err() == nil {
+				fmt.Fprintf(n.app.err, "sluice: the database cannot be used yet: %s\n", describeLogin(err))
+			}
 			<-ctx.Done()
 			return nil
 		}})
@@ -217,7 +222,31 @@ func waitReady(ctx context.Context, c *connector.Connector) error {
 	return nil
 }
 
-func (n *node) printDev(p ports, made *control.NewDatabase) {
+// devLogin connects as a driver does, the whole way to the database.
+func devLogin(ctx context.Context, connection string) error {
+	ctx, cancel := context.WithTimeout(ctx, devLoginTimeout)
+	defer cancel()
+	conn, err := pgconn.Connect(ctx, connection)
+	if err != nil {
+		return err
+	}
+	return conn.Close(ctx)
+}
+
+// describeLogin is what the proxy, or the database through it, says. pgconn's own words would quote the connection string.
+func describeLogin(err error) string {
+	refused, ok := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case !ok:
+		return "the proxy does not answer"
+	case refused.Hint != "":
+		return refused.Message + "\n" + refused.Hint
+	}
+	return refused.Message
+}
+
+// printDev also returns the connection string.
+func (n *node) printDev(p ports, made *control.NewDatabase) string {
 	connection := withRootCert(v4.ConnectionString(made.Credential.Name, made.Password.Reveal(), reachable(p.proxy), made.Database.Name), n.caFile())
 	n.printListening(
 		[2]string{"control API", "https://" + reachable(p.api)},
@@ -225,4 +254,5 @@ func (n *node) printDev(p ports, made *control.NewDatabase) {
 		metricsLine(p.metrics),
 	)
 	fmt.Fprintf(n.app.out, "\nConnect with this string; its password is new at every start:\n\n  %s\n\nCtrl-C ends it.\n", connection)
+	return connection
 }

@@ -231,3 +231,32 @@ func TestDevPassword(t *testing.T) {
 		})
 	}
 }
+
+// TestDevSaysWhatIsWrong: a database that lets nobody in is reported, with the reason, and what is up stays up.
+func TestDevSaysWhatIsWrong(t *testing.T) {
+	t.Setenv("TMPDIR", t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	stderr, print := io.Pipe()
+	a := &app{in: strings.NewReader(""), out: io.Discard, err: print, getenv: func(string) string { return "" }}
+	ended := make(chan int, 1)
+	go func() {
+		ended <- a.execute(ctx, []string{"dev", "postgres://u:hunter2@" + fakePostgres(t, nil) + "/d", "--log-level", "error",
+			"--api-listen", "127.0.0.1:0", "--relay-listen", "127.0.0.1:0", "--proxy-listen", "127.0.0.1:0", "--metrics-listen", ""})
+		print.Close()
+	}()
+	said := false
+	lines := bufio.NewScanner(stderr)
+	for lines.Scan() {
+		if strings.Contains(lines.Text(), "the database cannot be used yet: Server connection attempt failed") {
+			said = true
+			cancel()
+		}
+		if strings.Contains(lines.Text(), "hunter2") {
+			t.Error("the origin's password is printed")
+		}
+	}
+	if code := <-ended; code != exitOK || !said {
+		t.Errorf("exit code %d, said %t", code, said)
+	}
+}

@@ -191,12 +191,23 @@ func poolError(err error) *pgwire.Error {
 	}
 	var pg *pgconn.PgError
 	if errors.As(err, &pg) { // the origin's own words
-		return pgwire.Errorf(pg.Code, "Server connection attempt failed: %s", pg.Message)
+		e := pgwire.Errorf(pg.Code, "Server connection attempt failed: %s", pg.Message)
+		e.Hint = refusals[pg.Code]
+		return e
 	}
 	reason := dialReason(err)
 	e := pgwire.Errorf(pgwire.CodeSystemError, "Server connection attempt failed: %s", reason)
 	e.Hint = mends[reason]
 	return e
+}
+
+// refusals are what to do where the origin refused the login, by its SQLSTATE: so
+// that nobody looks for the fault in the driver's own password.
+var refusals = map[string]string{
+	pgwire.CodeInvalidPassword:      "The origin refused the database's origin user: check that user and its password.",
+	pgwire.CodeInvalidAuthorization: "The origin refused the database's origin user: check that user, and pg_hba.conf at the origin.",
+	pgwire.CodeUnknownDatabase:      "Check the database's name at the origin.",
+	pgwire.CodeTooManyConnections:   "The origin has no room for more connections: lower the database's origin connection limit, or raise max_connections at the origin.",
 }
 
 // mends are what to do about a reason, where that is known.
