@@ -83,7 +83,8 @@ func (a *app) execute(ctx context.Context, args []string) int {
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(a.err, "sluice-connector: %v\n", err)
+	// What is wrong with a command line begins with the command's name already.
+	fmt.Fprintf(a.err, "sluice-connector%s\n", strings.TrimPrefix(": "+err.Error(), ": sluice-connector"))
 	var failed *exitCodeError
 	if errors.As(err, &failed) {
 		return failed.code

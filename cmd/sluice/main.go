@@ -85,7 +85,8 @@ func (a *app) execute(ctx context.Context, args []string) int {
 	if err == nil {
 		return exitOK
 	}
-	fmt.Fprintf(a.err, "sluice: %s\n", describe(err))
+	// What is wrong with a command line begins with the command's name already.
+	fmt.Fprintf(a.err, "sluice%s\n", strings.TrimPrefix(": "+describe(err), ": sluice"))
 	var unwell *unwellError
 	if errors.As(err, &unwell) {
 		return exitUnwell
