@@ -47,10 +47,10 @@ demo: ## show the whole path on this machine (KEEP=1 leaves it running)
 	@$(MAKE) --no-print-directory build >/dev/null
 	@$(GO) run ./integration/cmd/demo $(if $(KEEP),-keep)
 
-bench: ## pgbench direct, through PgBouncer and through Sluice, side by side (ROUNDS=3, LENGTH=2 seconds, BENCH_SID=1)
+bench: ## pgbench direct, through PgBouncer and through Sluice; the control plane with 10,000 databases (DATABASES=0 without, ROUNDS=3, LENGTH=2 seconds, BENCH_SID=1)
 	@scripts/install.sh postgres pgbouncer $(if $(BENCH_SID),sid)
 	@$(MAKE) --no-print-directory build >/dev/null
-	@$(GO) run ./integration/cmd/bench $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(LENGTH),-seconds $(LENGTH)) $(if $(BENCH_SID),-sid)
+	@$(GO) run ./integration/cmd/bench $(if $(ROUNDS),-rounds $(ROUNDS)) $(if $(LENGTH),-seconds $(LENGTH)) $(if $(DATABASES),-databases $(DATABASES)) $(if $(BENCH_SID),-sid)
 
 soak: ## random readers and writers on the query cache for SOAK (10m); SEED repeats a run
 	@scripts/install.sh race postgres

@@ -10,4 +10,7 @@
 // median of the rounds. Other work on the machine moves the figures of one run alike, so compare
 // the ratios within a run and not the figures of two. Drivers speak plaintext on loopback; every
 // pooler has a pool of the same size and TLS to PostgreSQL.
+//
+// Then it measures the control plane with 10,000 databases in one account: the pages of their list,
+// the memory of the process, and its start.
 package main

@@ -21,6 +21,8 @@ type options struct {
 	rounds  int
 	seconds int
 	clients []int
+	// databases is how many the control plane is measured with, 0 for none.
+	databases int
 	scale   int
 	bin     string // directory of the programs
 	sid     string // the root of a Debian sid tree with a newer PgBouncer, "" is none
@@ -35,14 +37,18 @@ func main() {
 
 func run() (err error) {
 	o := options{}
-	clients := flag.String("clients", "1,16,64", "numbers of clients")
+	clients := flag.String("clients", "1,16,64", "numbers of clients; \"\" to leave the proxy out")
 	sid := flag.Bool("sid", false, "measure the PgBouncer of the Debian sid tree as well")
 	flag.IntVar(&o.rounds, "rounds", 3, "rounds of each workload")
 	flag.IntVar(&o.seconds, "seconds", 2, "length of a round")
 	flag.IntVar(&o.scale, "scale", 10, "size of pgbench's tables: 100,000 rows each")
+	flag.IntVar(&o.databases, "databases", 10_000, "databases that the control plane is measured with; 0 for none")
 	flag.StringVar(&o.bin, "bin", "", "directory of the programs, bin/ of the checkout when absent")
 	flag.Parse()
 	for field := range strings.SplitSeq(*clients, ",") {
+		if *clients == "" {
+			break
+		}
 		n, err := strconv.Atoi(field)
 		if err != nil || n < 1 {
 			return fmt.Errorf("-clients: %q is no number of clients", field)
@@ -68,6 +74,18 @@ func run() (err error) {
 		}
 		o.bin = filepath.Join(root, "bin")
 	}
+	if len(o.clients) > 0 {
+		if err := measureProxy(ctx, o); err != nil {
+			return err
+		}
+	}
+	if o.databases < 1 {
+		return nil
+	}
+	return measureControl(ctx, o.bin, o.databases)
+}
+
+func measureProxy(ctx context.Context, o options) (err error) {
 	l, err := newLab(ctx, o)
 	if err != nil {
 		return err
