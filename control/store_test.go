@@ -2,10 +2,12 @@ package control
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -275,6 +277,72 @@ func TestStoreAway(t *testing.T) {
 	}
 	await(t, c, "the watch resumes", func(s *Snapshot) bool { _, ok := s.Tunnel(later.ID); return ok })
 	eventually(t, "ready again", func() bool { return c.Ready() == nil })
+}
+
+// TestStoreRestartedUnderLoad restarts the store under writers of two nodes that all change one thing: every change that was
+// acknowledged is in it, once.
+func TestStoreRestartedUnderLoad(t *testing.T) {
+	t.Parallel()
+	server := startServer(t)
+	dir := t.TempDir()
+	nodes := []*Control{openAt(t, dir, server.ClientURL(), "one"), openAt(t, dir, server.ClientURL(), "two")}
+	for _, c := range nodes {
+		run(t, c)
+	}
+	made, err := nodes[0].CreateDatabase(t.Context(), directDatabase("app"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const each = 60
+	var acknowledged, unsure atomic.Int64
+	var writers sync.WaitGroup
+	for i := range 4 {
+		writers.Go(func() {
+			for range each {
+				_, err := nodes[i%2].UpdateDatabase(context.Background(), DefaultAccountID, made.Database.ID, func(d *Database) error {
+					d.Caching.MaxAge++
+					return nil
+				}, nil)
+				switch {
+				case err == nil:
+					acknowledged.Add(1)
+				case errors.Is(err, ErrUnavailable), errors.Is(err, ErrConflict):
+					unsure.Add(1) // whoever asks is told to look and to try again
+				default:
+					t.Errorf("change: %v", err)
+				}
+			}
+		})
+	}
+	eventually(t, "some changes", func() bool { return acknowledged.Load() >= each })
+	again := restartable(t, server)
+	again()
+	writers.Wait()
+	e, err := nodes[0].store.get(t.Context(), nounKey(kindDatabase, made.Database.ID))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var d Database
+	if err := json.Unmarshal(e.value, &d); err != nil {
+		t.Fatal(err)
+	}
+	got, least := int64(d.Caching.MaxAge-DefaultMaxAge), acknowledged.Load()
+	t.Logf("%d changes acknowledged, %d unsure, %d applied", least, unsure.Load(), got)
+	if got < least || got > least+unsure.Load() {
+		t.Errorf("%d changes applied: %d were acknowledged and %d unsure", got, least, unsure.Load())
+	}
+	for i, c := range nodes {
+		await(t, c, fmt.Sprintf("node %d has the last change", i), func(s *Snapshot) bool {
+			has, ok := s.DatabaseByID(d.ID)
+			return ok && has.Caching.MaxAge == d.Caching.MaxAge
+		})
+	}
+}
+
+func directDatabase(name string) *Database {
+	d := managed(name)
+	d.Origin.Host = "10.0.0.5"
+	return d
 }
 
 func managed(name string) *Database {

@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -23,20 +24,28 @@ type world struct {
 	api     *API
 	token   string
 	log     *bytes.Buffer // read when no request is in flight
+	dir     string        // of the store
+	stop    func()        // ends the store, once
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, log: &bytes.Buffer{}}
+	return newWorldLogging(t, slog.New(slog.DiscardHandler))
+}
+
+// newWorldLogging has a log of the store, and of nothing else.
+func newWorldLogging(t *testing.T, storeLog *slog.Logger) *world {
+	t.Helper()
+	w := &world{t: t, log: &bytes.Buffer{}, dir: t.TempDir()}
 	logger := slog.New(slog.NewTextHandler(w.log, &slog.HandlerOptions{Level: slog.LevelError}))
 	ctx, cancel := context.WithCancel(context.Background())
-	c, err := control.Open(ctx, control.Config{DataDir: t.TempDir(), Logger: slog.New(slog.DiscardHandler)})
+	c, err := control.Open(ctx, control.Config{DataDir: w.dir, Logger: storeLog})
 	if err != nil {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
 	go func() { ended <- c.Run(ctx) }()
-	t.Cleanup(func() {
+	w.stop = sync.OnceFunc(func() {
 		cancel()
 		if err := <-ended; err != nil && ctx.Err() == nil {
 			t.Error(err)
@@ -45,6 +54,7 @@ func newWorld(t *testing.T) *world {
 			t.Error(err)
 		}
 	})
+	t.Cleanup(w.stop)
 	first, ok := c.FirstToken()
 	if !ok {
 		t.Fatal("the first start made no API token")

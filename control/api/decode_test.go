@@ -1,9 +1,12 @@
 package api
 
 import (
+	"encoding/json"
 	"errors"
+	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -208,6 +211,34 @@ func FuzzDecodeIngress(f *testing.F) {
 		ingress, err := decodeIngress(write.Config)
 		if err == nil && len(ingress) > len(write.Config.Ingress) {
 			t.Fatalf("%d rules of %d", len(ingress), len(write.Config.Ingress))
+		}
+	})
+}
+
+// FuzzDecodeEveryBody: whatever is sent to whatever operation, it decodes and encodes again, or is refused as the request's fault.
+func FuzzDecodeEveryBody(f *testing.F) {
+	var bodies []reflect.Type
+	for _, op := range New(Config{}).operations {
+		if op.request != nil {
+			bodies = append(bodies, op.request)
+		}
+	}
+	for i := range bodies {
+		f.Add(i, []byte(`{"name":"app","origin":{"password":"hunter2-secret","port":5432},"config":{"ingress":[{"hostname":"a","service":"b"}]},"expires_on":"2026-01-01T00:00:00Z"}`))
+		f.Add(i, []byte(`{"name":["hunter2-secret"],"include":[{"ip":{"ip":"10.0.0.0/8"}}]}`))
+	}
+	f.Fuzz(func(t *testing.T, i int, data []byte) {
+		body := reflect.New(bodies[uint(i)%uint(len(bodies))])
+		err := decodeJSON(data, body.Interface())
+		if err == nil {
+			if _, err := json.Marshal(body.Interface()); err != nil {
+				t.Errorf("%v decodes and does not encode: %v", body.Type(), err)
+			}
+			return
+		}
+		known, expected := asFailure(err, "thing")
+		if !expected || known.status != http.StatusBadRequest {
+			t.Errorf("%v: %v is not the request's fault", body.Type(), err)
 		}
 	})
 }

@@ -23,9 +23,9 @@ type options struct {
 	clients []int
 	// databases is how many the control plane is measured with, 0 for none.
 	databases int
-	scale   int
-	bin     string // directory of the programs
-	sid     string // the root of a Debian sid tree with a newer PgBouncer, "" is none
+	scale     int
+	bin       string // directory of the programs
+	sid       string // the root of a Debian sid tree with a newer PgBouncer, "" is none
 }
 
 func main() {
