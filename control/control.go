@@ -102,7 +102,7 @@ func Open(ctx context.Context, cfg Config) (*Control, error) {
 		turn:         make(chan struct{}, 1),
 		seen:         map[string]time.Time{},
 	}
-	c.replica.rotated = c.adoptRotation
+	c.replica.rotated, c.rotator.grace = c.adoptRotation, storeGrace
 	c.metrics = newMetrics(c)
 	if err := c.open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, c.Close())

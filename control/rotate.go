@@ -37,8 +37,9 @@ type Rotation struct {
 
 // rotator is the part of Control that seals everything anew.
 type rotator struct {
-	once sync.Once
-	wake chan struct{}
+	once  sync.Once
+	wake  chan struct{}
+	grace time.Duration // storeGrace; shorter in tests
 	// attempts is held for reading by every change from its start to the end of
 	// its commit, so that a rotation can wait for those that sealed with the old
 	// key.
@@ -266,7 +267,7 @@ func (c *Control) finishRotation(ctx context.Context) error {
 		if !grace {
 			break
 		}
-		wait, cancel := context.WithTimeout(ctx, storeGrace)
+		wait, cancel := context.WithTimeout(ctx, c.rotator.grace)
 		<-wait.Done()
 		cancel()
 		if ctx.Err() != nil {

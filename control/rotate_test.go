@@ -3,6 +3,7 @@ package control
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -219,6 +220,52 @@ func TestRotationUnderChanges(t *testing.T) {
 	cancel()
 	writers.Wait()
 	opens(t, c)
+}
+
+// TestRotationReachesEveryNode rotates keys on one node of an external store: the other takes the new key into its own file, and opens
+// what either writes; a node that has slept through it is told what to do.
+func TestRotationReachesEveryNode(t *testing.T) {
+	t.Parallel()
+	server := startServer(t)
+	one := openAt(t, t.TempDir(), server.ClientURL(), "one")
+	text, err := os.ReadFile(one.keysetPath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	copied := func() Config {
+		dir := t.TempDir()
+		if err := os.WriteFile(filepath.Join(dir, "keyset.json"), text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return Config{DataDir: dir, StoreURL: server.ClientURL(), Logger: quiet()}
+	}
+	asleep := copied()
+	two, err := Open(t.Context(), copied())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = two.Close() })
+	for _, c := range []*Control{one, two} {
+		c.rotator.grace = 50 * time.Millisecond
+		run(t, c)
+	}
+	furnish(t, one)
+	if _, err := two.RotateKeys(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []*Control{two, one} {
+		if state := finished(t, c); state.Failure != "" || state.KeyID != two.sealer.ring.Load().primary() {
+			t.Errorf("rotation: %+v", state)
+		}
+		await(t, c, "the database", func(s *Snapshot) bool { _, ok := s.DatabaseByName(DefaultAccountID, "app"); return ok })
+		opens(t, c)
+		if ring, err := readKeyset(c.keysetPath); err != nil || ring.primary() != two.sealer.ring.Load().primary() {
+			t.Errorf("%s: %v", c.keysetPath, err)
+		}
+	}
+	if _, err := Open(t.Context(), asleep); !errors.Is(err, ErrKeyset) {
+		t.Errorf("a node with the old keyset: got %v, want ErrKeyset", err)
+	}
 }
 
 // TestRotationStopsAtWhatDoesNotOpen: a secret that is bound to another place stays as it is, and so do the keys.
