@@ -159,7 +159,8 @@ func TestCache39OwnAndOthersWrites(t *testing.T) {
 		"create function NAME.touch() returns void language sql volatile as 'update NAME.t set v = v + 1'",
 		"create table NAME.p (id int, k int) partition by range (id)", "create table NAME.p1 partition of NAME.p for values from (0) to (100)",
 		"create view NAME.v as select * from NAME.t",
-		"create table NAME.src (id int)", "create function NAME.trg() returns trigger language plpgsql as 'begin update NAME.t set v = v + 1; return new; end'",
+		"create function NAME.bump() returns int language plpgsql volatile as 'begin update NAME.t set v = v + 1; return 1; end'",
+		"create table NAME.dft (id int default NAME.bump(), other int)", "create table NAME.src (id int)", "create function NAME.trg() returns trigger language plpgsql as 'begin update NAME.t set v = v + 1; return new; end'",
 		"create trigger trg after insert on NAME.src for each row execute function NAME.trg()")
 	w := newWorld(t)
 	w.ready(t, s+".t")
@@ -182,7 +183,7 @@ func TestCache39OwnAndOthersWrites(t *testing.T) {
 	other := "select id from " + s + ".other"
 	rows(t, a, other)
 	for _, write := range []string{
-		"update NAME.t set v = v + 1 where id = 1", "begin; update NAME.t set v = v + 1; commit", "select NAME.touch()", "insert into NAME.src values (1)",
+		"update NAME.t set v = v + 1 where id = 1", "begin; update NAME.t set v = v + 1; commit", "select NAME.touch()", "insert into NAME.src values (1)", "insert into NAME.dft (other) values (1)",
 		"with w as (update NAME.t set v = v + 1 returning v) select * from w", "do $$begin update NAME.t set v = v + 1; end$$",
 		"insert into NAME.t values (1, 0) on conflict (id) do update set v = NAME.t.v + 1", "merge into NAME.t using NAME.other o on o.id = NAME.t.id when matched then update set v = v + 1",
 		"explain analyze update NAME.t set v = v + 1", "prepare upd as update NAME.t set v = v + 1; execute upd",

@@ -285,6 +285,12 @@ func TestLastReaderLeaving(t *testing.T) {
 	if left != 1 {
 		t.Fatal("nobody was told")
 	}
+	if r, lead := s.Join([]byte("k"), st, nil); !lead {
+		t.Fatal("joined a flight that is being cancelled")
+	} else {
+		r.Flight().End(nil)
+		r.Leave()
+	}
 	a.Flight().End(nil)
 }
 

@@ -42,6 +42,7 @@ type Flight struct {
 	ended    bool
 	err      error
 	readers  map[*Reader]struct{}
+	deserted bool   // all readers have left, and its query is being cancelled
 	left     func() // called once when the last reader has left
 	stored   bool
 	oversize bool
@@ -106,7 +107,7 @@ func (f *Flight) forget() {
 func (f *Flight) reader() *Reader {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.ended && f.err != nil || f.passing {
+	if f.ended && f.err != nil || f.passing || f.deserted {
 		return nil
 	}
 	r := &Reader{f: f}
@@ -306,6 +307,7 @@ func (r *Reader) Leave() {
 	left := f.left
 	if last {
 		f.left = nil
+		f.deserted = left != nil // whoever asks from now on asks anew
 	}
 	close(f.drained)
 	f.drained = make(chan struct{})

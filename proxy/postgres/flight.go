@@ -33,7 +33,7 @@ func (c *client) ask(a *asked) (int, error) {
 	if lead {
 		run.start(c, a, reader.Flight(), nil)
 	}
-	n, err := c.follow(a, reader)
+	n, err := c.follow(a, reader, lead)
 	if n > 0 && err == nil {
 		if _, oversized := reader.Flight().Stored(); oversized {
 			r.count(query.StatusOversizedResult)
@@ -161,8 +161,9 @@ func (*originError) Error() string { return "the origin reported an error" }
 var errFlightLost = errors.New("origin connection was lost")
 
 // follow passes a flight's result on to the driver. It returns 0 where there is
-// none for this client.
-func (c *client) follow(a *asked, r *cache.Reader) (int, error) {
+// none for this client: an error is told to the one alone who asked first, unless
+// rows were passed on before it.
+func (c *client) follow(a *asked, r *cache.Reader, lead bool) (int, error) {
 	stop := c.wait()
 	defer c.waited()
 	var t track
@@ -181,6 +182,8 @@ func (c *client) follow(a *asked, r *cache.Reader) (int, error) {
 	}
 	switch {
 	case !ok, errors.Is(err, cache.ErrAlone), errors.Is(err, errFlightLost), err == nil && len(first) == 0:
+		return 0, nil
+	case err != nil && !lead && !errors.Is(err, cache.ErrStopped):
 		return 0, nil
 	case err != nil:
 		return c.failFlight(a, err, false)
@@ -212,7 +215,8 @@ func (c *client) follow(a *asked, r *cache.Reader) (int, error) {
 	}
 }
 
-// firstOf reads a flight up to the end of its first message.
+// firstOf reads a flight up to what follows its first message: a description alone
+// may yet be followed by an error.
 func (c *client) firstOf(r *cache.Reader, stop <-chan struct{}) ([]byte, error) {
 	var first []byte
 	for {
@@ -225,7 +229,7 @@ func (c *client) firstOf(r *cache.Reader, stop <-chan struct{}) ([]byte, error) 
 		} else {
 			first = append(slices.Clip(first), b...)
 		}
-		if _, _, _, ok := next(first); ok {
+		if _, _, rest, ok := next(first); ok && len(rest) > 0 {
 			return first, nil
 		}
 	}

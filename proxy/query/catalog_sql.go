@@ -21,6 +21,7 @@ const FingerprintSQL = `select pg_catalog.concat_ws(' ', pg_catalog.current_sett
  (select pg_catalog.concat(count(*), ':', sum(t.xmin::text::bigint)) from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid where not t.tgisinternal and c.relpersistence <> 't'),
  (select pg_catalog.concat(count(*), ':', sum(xmin::text::bigint)) from pg_catalog.pg_constraint where contype = 'f'),
  (select pg_catalog.concat(count(*), ':', sum(i.xmin::text::bigint)) from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid where c.relpersistence <> 't'),
+ (select pg_catalog.concat(count(*), ':', sum(xmin::text::bigint)) from pg_catalog.pg_policy),
  (select pg_catalog.concat(count(*), ':', sum(xmin::text::bigint)) from pg_catalog.pg_db_role_setting))`
 
 // Queries of CatalogSQL, by index.
@@ -49,10 +50,18 @@ var CatalogSQL = [sqlQueries]string{
   select f.provolatile::text from pg_catalog.pg_aggregate a join pg_catalog.pg_proc f on f.oid = any (array[a.aggtransfn::oid, a.aggfinalfn::oid,
    a.aggcombinefn::oid, a.aggmtransfn::oid, a.aggminvtransfn::oid, a.aggmfinalfn::oid]) where a.aggfnoid::oid = p.oid and p.oid >= 16384) v
  where p.prokind in ('f', 'a', 'w') group by 1, 2, 3`,
-	// OID, schema, name, kind, row security?, triggers?, rules?
+	// OID, schema, name, kind, row security?, triggers?, rules, or defaults, checks or
+	// policies that call VOLATILE functions of the user's own (those in C, which
+	// extensions make UUIDs with, are taken to write nothing)?
 	sqlRelations: `select c.oid, n.nspname, c.relname, c.relkind, c.relrowsecurity,
  exists (select from pg_catalog.pg_trigger t where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled <> 'D'),
  exists (select from pg_catalog.pg_rewrite r where r.ev_class = c.oid and r.rulename <> '_RETURN')
+  or c.oid in (select coalesce(a.adrelid, k.conrelid, y.polrelid) from pg_catalog.pg_depend e
+   join pg_catalog.pg_proc f on e.refclassid = 1255 and f.oid = e.refobjid join pg_catalog.pg_language l on l.oid = f.prolang
+   left join pg_catalog.pg_attrdef a on e.classid = 2604 and a.oid = e.objid left join pg_catalog.pg_constraint k on e.classid = 2606 and k.oid = e.objid
+   left join pg_catalog.pg_policy y on e.classid = 3256 and y.oid = e.objid
+   where e.classid in (2604, 2606, 3256) and f.provolatile = 'v' and l.lanname not in ('c', 'internal')
+   and coalesce(a.adrelid, k.conrelid, y.polrelid) is not null)
  from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  where c.relpersistence <> 't' and c.relkind in ('r','p','v','m','f','S') and (c.oid >= 16384 or n.nspname = 'pg_catalog')`,
 	// OID of the relation, name, class: d datetime, t time of day, x output not

@@ -1,0 +1,127 @@
+package caching
+
+import (
+	"io"
+	"net"
+	"strings"
+	"testing"
+
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/proxy/query"
+)
+
+// BenchmarkHit measures hits on one connection, beside an echo server in the same
+// process that returns as many bytes, and beside the same query without a cache.
+// Allocations are those of driver, proxy and all.
+func BenchmarkHit(b *testing.B) {
+	s, _ := tables(b, "create table NAME.t as select i as id, repeat('x', 150) as body from generate_series(1, 100) i", "alter table NAME.t add primary key (id)")
+	w := newWorld(b)
+	w.ready(b, s+".t")
+	sql := "select * from " + s + ".t where id = 7"
+	simple := pgwire.AppendQuery(nil, sql)
+	extended := pgwire.AppendMessage(nil, pgwire.MsgParse, append(append([]byte{0}, sql...), 0, 0, 0)...)
+	extended = pgwire.AppendMessage(extended, pgwire.MsgBind, 0, 0, 0, 0, 0, 0, 0, 0)
+	extended = pgwire.AppendMessage(extended, pgwire.MsgDescribe, 'P', 0)
+	extended = pgwire.AppendMessage(extended, pgwire.MsgExecute, 0, 0, 0, 0, 0)
+	extended = pgwire.AppendMessage(extended, pgwire.MsgSync)
+	reply := 0
+	for _, m := range []struct {
+		name string
+		ask  []byte
+	}{{"simple", simple}, {"extended", extended}} {
+		b.Run(m.name, func(b *testing.B) {
+			conn := hijack(b, w)
+			reply = roundTrip(b, conn, m.ask)
+			before := w.counts()[query.StatusHit]
+			n := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				roundTrip(b, conn, m.ask)
+				n++
+			}
+			if hits := w.counts()[query.StatusHit] - before; int(hits) != n {
+				b.Fatalf("%d hits of %d", hits, n)
+			}
+		})
+	}
+	b.Run("origin", func(b *testing.B) {
+		conn := hijack(b, w)
+		ask := pgwire.AppendQuery(nil, strings.Replace(sql, "id = 7", "id = 7 and random() < 2", 1))
+		for b.Loop() {
+			roundTrip(b, conn, ask)
+		}
+	})
+	b.Run("echo", func(b *testing.B) {
+		conn := echo(b, len(simple), reply)
+		in := make([]byte, reply)
+		for b.Loop() {
+			if _, err := conn.Write(simple); err != nil {
+				b.Fatal(err)
+			}
+			if _, err := io.ReadFull(conn, in); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
+
+func hijack(b *testing.B, w *world) net.Conn {
+	var h *pgconn.HijackedConn
+	h, err := w.simply(b).PgConn().Hijack()
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { h.Conn.Close() })
+	return h.Conn
+}
+
+var in = make([]byte, 64<<10)
+
+// roundTrip asks and reads up to ReadyForQuery, which ends what comes.
+func roundTrip(b *testing.B, conn net.Conn, ask []byte) int {
+	if _, err := conn.Write(ask); err != nil {
+		b.Fatal(err)
+	}
+	for n := 0; ; {
+		m, err := conn.Read(in[n:])
+		if err != nil {
+			b.Fatal(err)
+		}
+		if n += m; n >= 6 && in[n-6] == pgwire.MsgReadyForQuery && in[n-1] == pgwire.TxIdle && in[n-2] == 5 {
+			return n
+		}
+	}
+}
+
+// echo is a connection to a server that answers so many bytes with so many.
+func echo(b *testing.B, ask, reply int) net.Conn {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { ln.Close() })
+	go func() {
+		conn, err := ln.Accept()
+		if err != nil {
+			return
+		}
+		defer conn.Close()
+		got, out := make([]byte, ask), make([]byte, reply)
+		for {
+			if _, err := io.ReadFull(conn, got); err != nil {
+				return
+			}
+			if _, err := conn.Write(out); err != nil {
+				return
+			}
+		}
+	}()
+	conn, err := net.Dial("tcp", ln.Addr().String())
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { conn.Close() })
+	return conn
+}
