@@ -2,6 +2,7 @@ package control
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"testing"
 
@@ -111,6 +112,28 @@ func FuzzAcknowledgement(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if seq, err := sequenceOf(b); err != nil && seq != 0 {
 			t.Fatalf("a sequence with an error: %d, %v", seq, err)
+		}
+	})
+}
+
+// FuzzCertificate gives the certificate reader what might be uploaded: what it accepts has a certificate and a key that belong together.
+func FuzzCertificate(f *testing.F) {
+	cert, key := testPair(f, "one", now.AddDate(100, 0, 0))
+	other, _ := testPair(f, "two", now.AddDate(100, 0, 0))
+	f.Add(cert, key)
+	f.Add(other+cert, key)
+	f.Add(cert+cert, "")
+	f.Add("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "-----BEGIN PRIVATE KEY-----\nDEK-Info: x\n\nAAAA\n-----END PRIVATE KEY-----\n")
+	f.Fuzz(func(t *testing.T, cert, key string) {
+		c := Certificate{CA: key == "", PEM: cert, PrivateKey: Plaintext(Secret(key))}
+		if c.fill(now) != nil {
+			return
+		}
+		if c.Serial == "" || !c.ExpiresOn.After(now) {
+			t.Fatalf("passes: %+v", c)
+		}
+		if _, err := tls.X509KeyPair([]byte(cert), []byte(key)); !c.CA && err != nil {
+			t.Fatalf("does not go together: %v", err)
 		}
 	})
 }

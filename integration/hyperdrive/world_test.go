@@ -69,7 +69,7 @@ func newStage(t *testing.T) *harness.Stage {
 // newWorld raises a world whose server reaches what directOrigins says.
 func newWorld(t *testing.T, directOrigins string) *world {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute) // wrangler takes a second of the processor for each command
 	t.Cleanup(cancel)
 	w := &world{T: t, ctx: ctx, stage: newStage(t)}
 	var err error

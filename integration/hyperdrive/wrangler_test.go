@@ -19,6 +19,7 @@ import (
 	"testing"
 
 	"github.com/sluicedb/sluice/control"
+	"github.com/sluicedb/sluice/control/api/apiclient"
 	v4 "github.com/sluicedb/sluice/control/api/v4"
 	"github.com/sluicedb/sluice/integration/harness"
 )
@@ -81,6 +82,25 @@ func (w *world) newWrangler() *wrangler {
 		}
 	}
 	return &wrangler{world: w, program: wranglerProgram(w.T), home: home, env: env}
+}
+
+// client is one of the same server's API.
+func (r *wrangler) client() *apiclient.Client {
+	r.Helper()
+	ca, err := os.ReadFile(r.sluice.CAFile)
+	must(r.T, err)
+	config := apiclient.Config{CA: ca}
+	for _, variable := range r.env {
+		if token, ok := strings.CutPrefix(variable, "CLOUDFLARE_API_TOKEN="); ok {
+			config.Token = token
+		}
+		if address, ok := strings.CutPrefix(variable, "CLOUDFLARE_API_BASE_URL="); ok {
+			config.URL = strings.TrimSuffix(address, "/client/v4")
+		}
+	}
+	client, err := apiclient.New(config)
+	must(r.T, err)
+	return client
 }
 
 // call runs wrangler and returns what it prints, on both outputs.
@@ -249,10 +269,13 @@ func (r *wrangler) throughTunnel() string {
 func (r *wrangler) lists(ids ...string) {
 	r.Helper()
 	const more = 20 // a page
+	client := r.client()
+	defer client.Close()
 	for i := range more {
-		var d v4.Database
-		r.do(&d, []string{"SLUICE_ORIGIN_PASSWORD=x"}, "database", "create", fmt.Sprintf("more-%d", i), "--origin-host", "h.example", "--origin-port", "1",
-			"--origin-user", "u", "--database", "d", "--skip-test")
+		name, host, port, text := fmt.Sprintf("more-%d", i), "h.example", 1, "x"
+		d, err := client.CreateDatabase(r.ctx, v4.DatabaseWrite{Name: &name, SkipTest: true,
+			Origin: &v4.OriginWrite{Host: &host, Port: &port, Database: &text, User: &text, Password: &text}})
+		must(r.T, err)
 		ids = append(ids, d.ID)
 	}
 	out := r.must("Listing Hyperdrive configs", "hyperdrive", "list")
