@@ -62,6 +62,7 @@ func (p *Proxy) Collectors() []prometheus.Collector {
 	gauge("origin_connections", "Open origin connections.", func(r reading) float64 { return float64(r.Live) })
 	gauge("origin_connections_idle", "Open origin connections that nobody uses.", func(r reading) float64 { return float64(r.Idle) })
 	gauge("origin_connections_max", "Origin connections allowed, fewer while the origin has no room.", func(r reading) float64 { return float64(r.Max) })
+	gauge("origin_connections_pinned", "Origin connections that a client keeps for itself.", func(r reading) float64 { return float64(r.Pinned) })
 	gauge("origin_dials_in_flight", "Origin connections being opened.", func(r reading) float64 { return float64(r.Dialing) })
 	gauge("waiting_clients", "Clients in line for an origin connection.", func(r reading) float64 { return float64(r.Waiting) })
 	gauge("oldest_wait_seconds", "How long the client that has waited longest has waited.", func(r reading) float64 { return r.OldestWait.Seconds() })
@@ -78,6 +79,14 @@ func (p *Proxy) Collectors() []prometheus.Collector {
 	total("resets_total", "Origin connections reset between clients.", func(r reading) float64 { return float64(r.Resets) })
 	total("cancels_total", "Cancel requests sent to the origin.", func(r reading) float64 { return float64(r.Cancels) })
 	total("abandoned_total", "Clients that left in the middle of something.", func(r reading) float64 { return float64(r.ClientsGone) })
+	c.metrics = append(c.metrics, metric{
+		desc("clients_pinned", "Clients that keep an origin connection for themselves, by why; one may have several reasons.", "database", "reason"),
+		prometheus.GaugeValue, func(r reading, emit func(float64, ...string)) {
+			for reason, n := range r.PinnedBy {
+				emit(float64(n), reason)
+			}
+		},
+	})
 	many("origin_dials_total", "Attempts to open an origin connection, by what for.", "occasion", func(r reading, emit func(float64, ...string)) {
 		for i, n := range r.Dials {
 			emit(float64(n), pool.Occasion(i).String())

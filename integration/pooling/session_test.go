@@ -93,7 +93,7 @@ func TestPooling28(t *testing.T) {
 // Nothing of one client reaches the next on the same origin connection.
 func TestLeaks(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, maxConns(1))
+	w := newWorld(t, maxConns(1), func(c *postgres.Config) { c.MaxPinned = 10 })
 	setup := w.wire(t)
 	setup.want("C:CREATE_SEQUENCE Z:I", q("create sequence leaks"))
 	setup.want("C:CREATE_FUNCTION Z:I", q("create function leak_work_mem() returns text language plpgsql as $$ begin set work_mem = '999kB'; return ''; end $$"))
@@ -113,8 +113,8 @@ func TestLeaks(t *testing.T) {
 		{"temp table", "create temp table leak (a int)", "select coalesce(to_regclass('leak')::text, 'none')", "none"},
 		{"temp table by select", "select 1 as a into temp leak", "select coalesce(to_regclass('leak')::text, 'none')", "none"},
 		{"temp table by schema", `select 1 as a into "pg_temp".leak`, "select coalesce(to_regclass('leak')::text, 'none')", "none"},
-		{"advisory lock", "select pg_advisory_lock(4711)", "select count(*) from pg_locks where locktype = 'advisory' and objid = 4711", "0"},
-		{"advisory lock and an error", "select pg_advisory_lock(4711), 1/0", "select count(*) from pg_locks where locktype = 'advisory' and objid = 4711", "0"},
+		{"advisory lock", "select pg_advisory_lock(4711)", "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()", "0"},
+		{"advisory lock and an error", "select pg_advisory_lock(4711), 1/0", "select count(*) from pg_locks where locktype = 'advisory' and pid = pg_backend_pid()", "0"},
 		{"listen", "listen leak", "select count(*) from pg_listening_channels()", "0"},
 		{"prepare", "prepare leak as select 1", "select count(*) from pg_prepared_statements where name = 'leak'", "0"},
 		{"hold cursor", "declare leak cursor with hold for select 1", "select count(*) from pg_cursors where name = 'leak'", "0"},
@@ -136,6 +136,7 @@ func TestLeaks(t *testing.T) {
 			if got := other.value(tt.look); got != tt.want {
 				t.Errorf("%s: the next client sees %q, want %q", tt.name, got, tt.want)
 			}
+			x.conn.Close()
 		}
 	}
 	other.send(q("select lastval()"))

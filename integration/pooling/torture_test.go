@@ -57,6 +57,8 @@ type torturer struct {
 	n  int
 	r  *rand.Rand
 
+	set string // what torture.mark is in its session
+
 	names  map[string]string // of statements, and what follows the marker in what they select
 	status string            // I, T or E
 	failed bool              // the group has failed
@@ -93,7 +95,7 @@ func (c *torturer) round() bool {
 			c.t.Errorf("connect: %v", err)
 			return false
 		}
-		c.x, c.status, c.names = x, "I", map[string]string{}
+		c.x, c.status, c.set, c.names = x, "I", "", map[string]string{}
 	}
 	c.out, c.want = c.out[:0], c.want[:0]
 	for range 1 + c.r.IntN(6) {
@@ -270,17 +272,20 @@ func (c *torturer) simple() {
 		c.copyIn(m)
 	case 9:
 		bad(fmt.Sprintf("copy (select '%s') to stdout", m), "H d c C:COPY_1")
-	case 10: // dirt, to be gone when the transaction is
+	case 10: // a setting, to stay the client's own, or to be gone when the transaction is
 		bad("select set_config('torture.mark', '"+m+"', false)", "T D:"+m+" C:SELECT_1")
 		if c.status == "T" {
 			bad("select current_setting('torture.mark')", "T D:"+m+" C:SELECT_1")
+		}
+		if c.status == "I" {
+			c.set = m
 		}
 		c.add(q("rollback"))
 		c.want, c.status = append(c.want, "C:ROLLBACK Z:I"), "I"
 	case 11:
 		if c.status == "I" {
-			c.add(q("create temp table torture_temp (a int)"), q("rollback"))
-			c.want = append(c.want, "C:CREATE_TABLE Z:I C:ROLLBACK Z:I")
+			c.add(q("create temp table torture_temp (a int)"), q("rollback"), q("drop table torture_temp"))
+			c.want = append(c.want, "C:CREATE_TABLE Z:I C:ROLLBACK Z:I C:DROP_TABLE Z:I")
 			c.mustBeClean()
 		}
 	default:
@@ -296,7 +301,7 @@ func (c *torturer) mustBeClean() {
 	}
 	c.out, c.want = c.out[:0], c.want[:0]
 	c.add(q("select coalesce(current_setting('torture.mark', true), '') || coalesce(to_regclass('pg_temp.torture_temp')::text, '') || '" + c.mark() + "'"))
-	c.want = append(c.want, fmt.Sprintf("T D:c%d.%d C:SELECT_1 Z:I", c.id, c.n))
+	c.want = append(c.want, fmt.Sprintf("T D:%sc%d.%d C:SELECT_1 Z:I", c.set, c.id, c.n))
 }
 
 // copyIn adds a COPY FROM STDIN with its data right behind, sometimes with a bad row.

@@ -8,26 +8,27 @@ import (
 
 // SQLSTATEs that the proxy itself sends or looks for (src/backend/utils/errcodes.txt).
 const (
-	CodeFeatureNotSupported  = "0A000"
-	CodeProtocolViolation    = "08P01"
-	CodeConnectionFailure    = "08006"
-	CodeConnectionRejected   = "08004"
-	CodeInvalidPassword      = "28P01"
-	CodeInvalidAuthorization = "28000"
-	CodeUnknownDatabase      = "3D000"
-	CodeUnknownStatement     = "26000"
-	CodeDuplicateStatement   = "42P05"
-	CodeInFailedTransaction  = "25P02"
-	CodeActiveTransaction    = "25001"
-	CodeReadOnlyTransaction  = "25006"
-	CodeIdleInTransaction    = "25P03"
-	CodeQueryCanceled        = "57014"
-	CodeAdminShutdown        = "57P01"
-	CodeCrashShutdown        = "57P02"
-	CodeCannotConnectNow     = "57P03"
-	CodeTooManyConnections   = "53300"
-	CodeLimitExceeded        = "54000"
-	CodeSystemError          = "58000"
+	CodeFeatureNotSupported   = "0A000"
+	CodeProtocolViolation     = "08P01"
+	CodeConnectionFailure     = "08006"
+	CodeConnectionRejected    = "08004"
+	CodeInvalidPassword       = "28P01"
+	CodeInvalidAuthorization  = "28000"
+	CodeUnknownDatabase       = "3D000"
+	CodeUnknownStatement      = "26000"
+	CodeDuplicateStatement    = "42P05"
+	CodeInFailedTransaction   = "25P02"
+	CodeActiveTransaction     = "25001"
+	CodeReadOnlyTransaction   = "25006"
+	CodeIdleInTransaction     = "25P03"
+	CodeQueryCanceled         = "57014"
+	CodeAdminShutdown         = "57P01"
+	CodeCrashShutdown         = "57P02"
+	CodeCannotConnectNow      = "57P03"
+	CodeTooManyConnections    = "53300"
+	CodeLimitExceeded         = "54000"
+	CodeSystemError           = "58000"
+	CodeInsufficientPrivilege = "42501"
 )
 
 // An Error is one that the proxy itself reports to a driver.
@@ -57,6 +58,18 @@ func (e *Error) Append(dst []byte) []byte {
 	if e.Fatal {
 		severity = "FATAL"
 	}
+	return e.append(dst, severity)
+}
+
+// AppendNotice appends e as a NoticeResponse, a warning.
+func (e *Error) AppendNotice(dst []byte) []byte {
+	at := len(dst)
+	dst = e.append(dst, "WARNING")
+	dst[at] = MsgNoticeResponse // the bodies are alike
+	return dst
+}
+
+func (e *Error) append(dst []byte, severity string) []byte {
 	m := pgproto3.ErrorResponse{
 		Severity: severity, SeverityUnlocalized: severity,
 		Code: e.Code, Message: e.Message, Hint: e.Hint, Routine: e.Routine,

@@ -37,7 +37,10 @@ type Config[C Conn] struct {
 	// soft: connections from before a Renew that are still lent do not count,
 	// so that clients of a lost origin keep nobody from the new one. All
 	// together are never more than twice Max.
-	Max         int
+	Max int
+	// MaxPinned is the most lent connections that are pinned; Max if zero. They
+	// do not count for Max.
+	MaxPinned   int
 	MinIdle     int           // connections kept open while the pool is in use
 	DialLimit   int           // dials in flight; 2 if zero, so that a burst does not become a storm
 	MaxWaiters  int           // clients in line before Get fails at once; 10,000 if zero
@@ -59,6 +62,7 @@ func (c *Config[C]) defaults() {
 		}
 	}
 	def(&c.Max, 20)
+	def(&c.MaxPinned, c.Max)
 	def(&c.DialLimit, 2)
 	def(&c.MaxWaiters, 10000)
 	defd(&c.WaitTimeout, 15*time.Second)
@@ -80,6 +84,7 @@ type Pool[C Conn] struct {
 	old     int // of live: of an older generation
 	line    line[C]
 	dialing int
+	pinned  int    // of live
 	gen     uint64 // connections of an older generation are not lent again
 
 	failures int       // dials failed in a row
@@ -226,7 +231,7 @@ func (p *Pool[C]) stale(e *entry[C], now time.Time) Reason {
 		return Renewed
 	case !now.Before(e.expires):
 		return Aged
-	case len(p.live)-p.old > p.cfg.Max:
+	case len(p.live)-p.old > p.cfg.Max+p.pinned:
 		return Surplus
 	case leaving(e.c):
 		return Leaving
@@ -319,6 +324,27 @@ func (p *Pool[C]) discard(c C, why Reason) {
 	}
 	p.mu.Unlock()
 	c.Close()
+}
+
+// Pin says that one of the lent connections stays lent for long. Another may be
+// dialled in its place, so that those who wait do not wait for it. It reports false
+// where MaxPinned are pinned already. An Unpin is owed, before the Put or Discard.
+func (p *Pool[C]) Pin() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pinned >= p.cfg.MaxPinned {
+		return false
+	}
+	p.pinned++
+	p.poke()
+	return true
+}
+
+// Unpin takes a Pin back.
+func (p *Pool[C]) Unpin() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pinned--
 }
 
 // Renew makes every connection of now one that is not lent again: idle ones are

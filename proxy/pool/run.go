@@ -63,7 +63,7 @@ func (p *Pool[C]) wanted(now time.Time) (int, Occasion) {
 	if demand <= 0 {
 		why = Warm
 	}
-	n = min(n, p.limit(now)-total, 2*p.cfg.Max-len(p.live)-p.dialing, p.cfg.DialLimit-p.dialing)
+	n = min(n, p.limit(now)+p.pinned-total, 2*p.cfg.Max+p.pinned-len(p.live)-p.dialing, p.cfg.DialLimit-p.dialing)
 	if p.failures > 0 { // one probe at a time until the origin is back
 		n, why = min(n, 1-p.dialing), Probe
 	}

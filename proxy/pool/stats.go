@@ -49,6 +49,7 @@ func (o Occasion) String() string { return occasions[o] }
 // Stats are counts of a pool at a moment, and since it was made.
 type Stats struct {
 	Live, Idle, Dialing, Waiting int
+	Pinned                       int           // of Live
 	Max                          int           // connections allowed at the moment: less than configured while the origin has no room
 	OldestWait                   time.Duration // of the client that has waited longest
 	OldestLease                  time.Duration // of the connection that has been lent for longest
@@ -68,6 +69,7 @@ func (p *Pool[C]) Stats() Stats {
 	now := time.Now()
 	s := p.stats
 	s.Live, s.Idle, s.Dialing, s.Waiting = len(p.live), len(p.idle), p.dialing, p.line.n
+	s.Pinned = p.pinned
 	s.Max, s.Failure = p.limit(now), p.failed
 	for _, t := range p.line.waiting {
 		s.OldestWait = max(s.OldestWait, now.Sub(t.head.since))

@@ -36,7 +36,7 @@ func (c *client) answer(b []byte) (int, error) {
 	if !ok || !c.findStatement(&g) || !r.ready() {
 		return 0, nil
 	}
-	session, settings := c.session()
+	session, settings := c.cacheSession()
 	if settings == nil {
 		return 0, nil
 	}
@@ -247,7 +247,7 @@ func (c *client) adopt(a *asked, told shape) {
 			c.setUnnamed(a.body)
 		}
 	case a.parse:
-		n := &named{stmt: c.db.statements.intern(c.params, a.body), group: c.group, sure: true, told: told}
+		n := &named{stmt: c.intern(a.body), group: c.group, sure: true, told: told}
 		c.namedBytes += len(n.stmt.body)
 		if c.statements == nil {
 			c.statements = make(map[string]*named)

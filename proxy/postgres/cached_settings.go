@@ -10,24 +10,26 @@ import (
 	"github.com/sluicedb/sluice/proxy/query"
 )
 
-// session returns what tells the client's settings of this moment from all others,
+// cacheSession returns what tells the client's settings of this moment from all others,
 // and what they mean to the cache; nil where it may not use it. Everything that may
 // change a result's bytes without being in its text or its parameters is in the key:
 // user, role, search_path and every other setting, as far as they are not the origin's
 // own. It is called while the client has no origin connection.
-func (c *client) session() (key string, s *cacheSettings) {
+func (c *client) cacheSession() (key string, s *cacheSettings) {
 	if !c.settings.ok {
 		return "", nil
 	}
-	return c.params, &c.settings
+	return c.session.state.id, &c.settings
 }
 
 // actFor gives an inner client the session of the one that it asks for.
-func (c *client) actFor(of *client) { c.user, c.params = of.user, of.params }
+func (c *client) actFor(of *client) {
+	c.user, c.session = of.user, session{base: of.session.base, state: of.session.state}
+}
 
 // plain makes an origin connection one without settings of a client.
 func (o *origin) plain() error {
-	if o.params == "" {
+	if o.state == "" {
 		return nil
 	}
 	return o.reset(leftovers{session: query.Dirty, status: pgwire.TxIdle})

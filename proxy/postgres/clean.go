@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -20,13 +21,12 @@ const deallocateSQL = "; DEALLOCATE ALL"
 
 // leftovers are what a client leaves on an origin connection.
 type leftovers struct {
-	session  query.Session
-	prepared bool // by SQL's PREPARE
-	status   byte // transaction status at the end
+	session query.Session
+	status  byte // transaction status at the end
 }
 
 func (l leftovers) none() bool {
-	return l.session == query.Clean && !l.prepared && l.status == pgwire.TxIdle
+	return l.session == query.Clean && l.status == pgwire.TxIdle
 }
 
 // giveBack returns an origin connection to the pool, cleaned of what a client
@@ -57,7 +57,7 @@ func (s *Server) clean(o *origin, left leftovers) {
 	o.mu.Lock()
 	doubtful := o.doubtful
 	o.mu.Unlock()
-	if left.session == query.Spoilt || doubtful {
+	if left.session&query.Spoilt != 0 || doubtful {
 		o.db.pool.Discard(o)
 		return
 	}
@@ -78,7 +78,7 @@ func (o *origin) reset(left leftovers) error {
 		owed++
 	}
 	sql := resetSQL
-	if left.prepared {
+	if left.session&query.Prepares != 0 {
 		sql += deallocateSQL
 	}
 	msg = pgwire.AppendQuery(msg, sql)
@@ -94,8 +94,8 @@ func (o *origin) reset(left leftovers) error {
 			return err
 		}
 	}
-	o.params, o.unnamed = "", unnamedOwner{} // which any simple query destroys
-	if left.prepared {
+	o.state, o.unnamed = "", unnamedOwner{} // which any simple query destroys
+	if left.session&query.Prepares != 0 {
 		o.prepared.clear()
 	}
 	o.mu.Lock()
@@ -160,4 +160,50 @@ func (o *origin) untilReady(onStatus func(msg []byte)) error {
 		}
 		skip = full
 	}
+}
+
+// tryState puts the client's state in force and waits for the answer.
+func (c *client) tryState() *pgwire.Error {
+	o, st := c.origin, c.session.state
+	var msg []byte
+	owed := 0
+	put := func(sql string) {
+		if sql != "" {
+			msg = pgwire.AppendQuery(msg, sql)
+			owed++
+		}
+	}
+	if o.state != "" {
+		put(resetSettings)
+	}
+	put(st.sql)
+	put(st.roles)
+	c.db.counts.paramSets.Add(1)
+	o.state, o.unnamed = st.id, unnamedOwner{}
+	err := o.SetDeadline(time.Now().Add(cleanTimeout))
+	if err == nil {
+		_, err = o.Write(msg)
+	}
+	var refused *pgwire.Error
+	for ; err == nil && owed > 0; owed-- {
+		var pe *pgwire.Error
+		if err = o.untilReady(func(status []byte) { c.replies.put(status) }); errors.As(err, &pe) {
+			refused, err = pe, nil
+		}
+	}
+	if err == nil {
+		err = o.SetDeadline(time.Time{})
+	}
+	switch {
+	case err != nil:
+		c.left.session |= query.Spoilt
+		refused = pgwire.Errorf(pgwire.CodeConnectionFailure, "origin connection was lost")
+		_ = o.SetDeadline(time.Time{})
+	case refused == nil:
+		return nil
+	default:
+		c.left.session |= query.Dirty
+	}
+	c.detach()
+	return &pgwire.Error{Fatal: true, Code: refused.Code, Message: refused.Message}
 }

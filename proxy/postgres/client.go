@@ -3,7 +3,6 @@ package postgres
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +28,6 @@ type client struct {
 	db      *Database
 	user    string
 	startup []pgwire.Param // until greeted
-	params  string         // SQL of the start-up parameters
 	id      uint64
 	pid     uint32
 	secret  [4]byte
@@ -64,6 +62,8 @@ type client struct {
 	farewell bool  // the origin said FATAL, and the driver was told
 	left     leftovers
 	ended    error // why the pump ended the client
+	session  session
+	mail     mailbox // has its own lock
 
 	statements map[string]*named // by the driver's names
 	namedBytes int               // of their bodies
@@ -73,12 +73,13 @@ type client struct {
 	unnamedGen uint64
 	doubts     int    // messages not answered that make or forget the unnamed statement
 	doubtGroup uint64 // of the last of them
-	unnamedSes query.Session
+	unnamedHas judgement
 	bound      bound // by the last Bind of this lease
 	settings   cacheSettings
 	inner      bool   // it asks on behalf of others: see runner
 	writes     writes // not yet known to be committed
 
+	tidying  atomic.Int64 // unix nanoseconds: since when a tidy is under way; 0: none is
 	dead     atomic.Bool  // writes to the driver are pointless
 	since    atomic.Int64 // unix nanoseconds: when what is running began; 0: nothing is
 	canceled atomic.Int64 // unix nanoseconds: when the watch cancelled it; 0: it did not
@@ -107,7 +108,10 @@ func (c *client) serve() error {
 		if !c.again {
 			err := error(errIdle)
 			if !c.unwelcome() || c.attached() {
-				err = c.conn.Fill()
+				var read bool
+				if read, err = c.fill(); !read && err == nil {
+					continue
+				}
 			}
 			if err != nil && !c.spared(err) {
 				return c.lost(err)
@@ -288,9 +292,10 @@ func (c *client) startPump() {
 
 // hear sees to it, unless it failed, that the origin is heard while it takes
 // CopyData: it may refuse more at any time. And so it is after that, where nobody
-// knows how many Syncs it has ignored.
+// knows how many Syncs it has ignored, and while it is asked what the client has
+// left.
 func (c *client) hear(err error) error {
-	if err == nil && (c.copying || c.spare > 0) && c.origin != nil { // without the lock: there is no pump
+	if err == nil && (c.copying || c.spare > 0 || c.ledger.n > 0) && c.origin != nil { // without the lock: there is no pump
 		c.mu.Lock()
 		c.startPump()
 		c.mu.Unlock()
@@ -299,7 +304,7 @@ func (c *client) hear(err error) error {
 }
 
 // settled reports whether the origin connection owes nothing and is owed
-// nothing, so that it may go to another client. The lock is held.
+// nothing, so that it may be tidied and go to another client. The lock is held.
 func (c *client) settled() bool {
 	return c.ledger.n == 0 && c.status == pgwire.TxIdle && !c.unsynced && !c.copying && !c.writing &&
 		c.taking.left == 0 && c.giving.left == 0 && c.requests.pending() == 0
@@ -340,61 +345,10 @@ func (c *client) attach() *pgwire.Error {
 	}
 	c.replies.gather()
 	c.replies.src = o.Conn
-	if o.params != c.params {
-		return c.applyParams()
+	if o.state != c.session.state.id {
+		return c.applyState()
 	}
 	return nil
-}
-
-// applyParams puts the client's start-up parameters in force. Those that this
-// database has accepted before travel with the client's first message; new ones
-// wait for the answer, because a query must not run without them.
-func (c *client) applyParams() *pgwire.Error {
-	o, sql := c.origin, c.params
-	if o.params != "" {
-		// RESET ALL leaves roles alone, which a start-up parameter may name.
-		sql = strings.TrimSuffix("SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; "+sql, "; ")
-	}
-	o.params, o.unnamed = c.params, unnamedOwner{}
-	c.db.counts.paramSets.Add(1)
-	if _, good := c.db.goodParams.Load(c.params); good || c.params == "" {
-		c.requests.gather()
-		b := c.requests.buffer()
-		*b = pgwire.AppendQuery(*b, sql)
-		c.ledger.push(entry{kind: pgwire.MsgQuery, flags: own})
-		return nil
-	}
-	err := o.SetDeadline(time.Now().Add(cleanTimeout))
-	if err == nil {
-		_, err = o.Write(pgwire.AppendQuery(nil, sql))
-	}
-	if err == nil {
-		err = o.untilReady(func(status []byte) { c.replies.out = appendTo(c.replies.out, status) })
-	}
-	if err == nil {
-		err = o.SetDeadline(time.Time{})
-	}
-	if err == nil {
-		if c.db.goodCount.Add(1) <= maxGoodParams {
-			c.db.goodParams.Store(c.params, true)
-		}
-		return nil
-	}
-	var pe *pgwire.Error
-	c.left.session = query.Dirty
-	if !errors.As(err, &pe) {
-		c.left.session = query.Spoilt
-		pe = pgwire.Errorf(pgwire.CodeConnectionFailure, "origin connection was lost")
-	}
-	_ = o.SetDeadline(time.Time{})
-	c.detach()
-	return &pgwire.Error{Fatal: true, Code: pe.Code, Message: pe.Message}
-}
-
-func appendTo(out *[]byte, b []byte) *[]byte {
-	f := feed{out: out}
-	f.put(b)
-	return f.out
 }
 
 // detach gives the origin connection back. What of its replies is not written
@@ -407,18 +361,23 @@ func (c *client) detach() {
 	cut := o.cut
 	c.leaseMu.Unlock()
 	c.replies.src = nil
-	c.settleWrites(cut || c.ledger.n > 0 || c.unsynced || c.left.session == query.Spoilt)
+	c.settleWrites(cut || c.ledger.n > 0 || c.unsynced || c.left.session&query.Spoilt != 0)
 	left := c.left
 	left.status = c.status
-	if c.db.cfg.Load().AlwaysReset {
-		left.session = max(left.session, query.Dirty)
+	if left.session != query.Clean || c.session.open() {
+		if left.session |= query.Dirty | c.session.pins | c.session.asked.reasons; c.dead.Load() {
+			left.session |= query.Prepares // for all that is known
+		}
+		c.forgetLeft()
+	} else if c.db.cfg.Load().AlwaysReset {
+		left.session = query.Dirty
 	}
 	c.left, c.status, c.bound = leftovers{}, pgwire.TxIdle, bound{}
 	c.groups, c.spare = 0, 0
 	c.ledger.shrink()
 	c.rest()
 	if cut || len(o.Bytes()) > 0 { // deadlines, or messages that nobody waits for
-		left.session = query.Spoilt
+		left.session |= query.Spoilt
 	}
 	c.s.giveBack(o, left)
 }
@@ -433,7 +392,7 @@ func (c *client) rest() {
 		c.db.counts.took.Observe(time.Duration(now - c.began))
 		c.began = 0
 	}
-	if c.origin == nil {
+	if c.origin == nil || c.status == pgwire.TxIdle && !c.unsynced && !c.copying { // it may keep the connection then
 		now = 0
 	}
 	c.paused.Store(now)
@@ -448,6 +407,7 @@ func (c *client) end() {
 	c.requests.drop()
 	c.conn.Drop()
 	c.forgetStatements()
+	c.unlisten(func(string, bool) bool { return true })
 	for c.ledger.n > 0 {
 		if e := c.ledger.pop(); e.kind == pgwire.MsgClose && e.named != nil {
 			c.release(e.named)

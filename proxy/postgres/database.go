@@ -15,6 +15,7 @@ import (
 	"github.com/sluicedb/sluice/protocol/pgwire"
 	"github.com/sluicedb/sluice/proxy/cache"
 	"github.com/sluicedb/sluice/proxy/pool"
+	"github.com/sluicedb/sluice/proxy/query"
 )
 
 // Config is what the dialect needs to know of a database.
@@ -40,8 +41,9 @@ type Config struct {
 	// changes with SetConfig.
 	Cache                  *cache.Cache
 	Caching                cache.Policy
-	AlwaysReset            bool // reset an origin connection after every client that used it
-	ForwardApplicationName bool // the origin sees the drivers' application_name
+	Policy                 Policy // what becomes of what clients change in their sessions
+	AlwaysReset            bool   // reset an origin connection after every client that used it
+	ForwardApplicationName bool   // the origin sees the drivers' application_name
 }
 
 // Limits bound what clients of a database may take. What is zero has the pool's
@@ -49,6 +51,7 @@ type Config struct {
 type Limits struct {
 	MaxConns               int           // most origin connections
 	MinConns               int           // kept open
+	MaxPinned              int           // most that sessions keep for themselves, beside MaxConns; 0: as many again
 	ConnectTimeout         time.Duration // of one dial of the origin, login included
 	WaitTimeout            time.Duration // of a client in line for a connection
 	IdleTimeout            time.Duration // of a connection that nobody needs
@@ -59,7 +62,7 @@ type Limits struct {
 
 func (l *Limits) pool() pool.Config[*origin] {
 	return pool.Config[*origin]{
-		Max: l.MaxConns, MinIdle: l.MinConns, DialTimeout: l.ConnectTimeout, WaitTimeout: l.WaitTimeout,
+		Max: l.MaxConns, MinIdle: l.MinConns, MaxPinned: l.MaxPinned, DialTimeout: l.ConnectTimeout, WaitTimeout: l.WaitTimeout,
 		IdleTimeout: l.IdleTimeout, MaxLifetime: l.MaxLifetime,
 	}
 }
@@ -72,8 +75,10 @@ type Database struct {
 	verifiers  atomic.Pointer[map[string]*pgwire.Verifier] // by name of credential
 	pool       *pool.Pool[*origin]
 	statements *registry
+	hub        *hub
 	welcome    atomic.Pointer[[]pgwire.Param] // what the origin last reported at a login
-	goodParams sync.Map                       // SQL of start-up parameters that an origin accepted
+	standard   atomic.Bool                    // standard_conforming_strings, as the origin has it
+	goodParams sync.Map                       // ids of states of start-up packets that an origin accepted
 	goodCount  atomic.Int64
 	goodLogin  atomic.Pointer[string] // the password that an origin accepted last
 	failover   failover
@@ -91,14 +96,44 @@ const maxGoodParams = 1000
 // counts is what Counts reads.
 type counts struct {
 	queries, rePrepares, paramSets, resets, cancels, clientsGone, failovers atomic.Uint64
+	pinned                                                                  [len(pinReasons)]atomic.Int64
 
 	took pool.Histogram // from what is asked of the origin to its last answer
+}
+
+// pinReasons name why clients keep an origin connection.
+var pinReasons = [...]struct {
+	reason query.Session
+	name   string
+}{
+	{query.Locks, "advisory_lock"}, {query.Temps, "temporary_table"}, {query.Holds, "cursor_with_hold"},
+	{query.Prepares, "prepare"}, {query.Dirty, "unknown"},
+}
+
+// pin counts a client more or less that has the reasons.
+func (c *counts) pin(reasons query.Session, n int64) {
+	for i, r := range pinReasons {
+		if reasons&r.reason != 0 {
+			c.pinned[i].Add(n)
+		}
+	}
+}
+
+// byReason counts the clients that keep their origin connection; a client may have
+// several reasons.
+func (c *counts) byReason() map[string]int {
+	m := make(map[string]int, len(pinReasons))
+	for i, r := range pinReasons {
+		m[r.name] = int(c.pinned[i].Load())
+	}
+	return m
 }
 
 // NewDatabase makes a database with its pool. credentials are the names and
 // verifiers that drivers log in with.
 func NewDatabase(name string, cfg Config, credentials map[string]*pgwire.Verifier) *Database {
 	d := &Database{name: name, statements: newRegistry()}
+	d.hub = newHub(d)
 	d.cfg.Store(&cfg)
 	d.SetCredentials(credentials)
 	poolConfig := cfg.Limits.pool()
@@ -116,6 +151,7 @@ func (d *Database) Run(ctx context.Context) {
 	if d.results != nil {
 		kept.Go(func() { d.results.keep(ctx, d) })
 	}
+	kept.Go(func() { d.hub.run(ctx) })
 	d.pool.Run(ctx)
 	kept.Wait()
 }
@@ -137,6 +173,7 @@ func (d *Database) SetConfig(cfg Config) {
 // Connections of before serve until their transaction ends; no client is cut.
 func (d *Database) Renew() {
 	d.pool.Renew()
+	d.hub.renew()
 	if d.results != nil {
 		d.results.doubt()
 		d.PurgeCache()
@@ -154,6 +191,7 @@ func (d *Database) Name() string { return d.name }
 // Counts are totals of a database since it was made.
 type Counts struct {
 	Queries, RePrepares, ParamSets, Resets, Cancels, ClientsGone, Failovers uint64
+	PinnedBy                                                                map[string]int // clients that keep their origin connection at the moment, by reason
 }
 
 // Counts reads the totals.
@@ -162,6 +200,7 @@ func (d *Database) Counts() Counts {
 	return Counts{
 		Queries: c.queries.Load(), RePrepares: c.rePrepares.Load(), ParamSets: c.paramSets.Load(),
 		Resets: c.resets.Load(), Cancels: c.cancels.Load(), ClientsGone: c.clientsGone.Load(), Failovers: c.failovers.Load(),
+		PinnedBy: c.byReason(),
 	}
 }
 

@@ -88,7 +88,7 @@ func (c *client) setUnnamed(body []byte) {
 	c.unnamedOK = true
 	c.unnamedGen++
 	text, _, _ := pgwire.CString(body)
-	c.unnamedSes = query.Scan(text)
+	c.unnamedHas = judge(text, c.standard())
 }
 
 // doubt notes a message that makes or forgets the unnamed statement, unless an
@@ -159,7 +159,7 @@ func (c *client) parseNamed(name string, body []byte) {
 		c.provoke(pgwire.Errorf(pgwire.CodeLimitExceeded, "too many prepared statements"))
 		return
 	}
-	st := c.db.statements.intern(c.params, body)
+	st := c.intern(body)
 	c.namedBytes += len(st.body)
 	n := &named{stmt: st, group: c.group}
 	if c.statements == nil {
@@ -235,10 +235,10 @@ func (c *client) takeBind(full int, b []byte) (taken, error) {
 		return t, err
 	}
 	c.unsynced = true
-	about, t := c.target(name, len(b) > full && describes(b[full:], portal))
+	about, t, err := c.target(name, len(b) > full && describes(b[full:], portal))
 	switch {
-	case t.wait:
-		return t, nil
+	case err != nil || t.wait:
+		return t, err
 	case about.refused:
 		c.pass(full, len(b), true)
 		return t, nil
@@ -276,20 +276,27 @@ type target struct {
 // target finds the statement that a Bind or Describe is about and sees to it
 // that the origin connection has it, with the columns that the driver knows unless
 // it is told them anyway. For that the message may have to wait.
-func (c *client) target(name []byte, told bool) (target, taken) {
+func (c *client) target(name []byte, told bool) (target, taken, error) {
 	if len(name) == 0 {
-		return c.unnamedTarget(), taken{}
+		about, err := c.unnamedTarget()
+		return about, taken{}, err
 	}
 	n := c.statements[string(name)]
+	if n == nil && c.mayHave(query.Prepares) { // perhaps of PREPARE
+		c.left.session |= query.Dirty
+		return target{}, taken{}, nil
+	}
 	if n == nil {
 		c.provoke(pgwire.Errorf(pgwire.CodeUnknownStatement, "prepared statement %q does not exist", name))
-		return target{refused: true}, taken{}
+		return target{refused: true}, taken{}, nil
 	}
 	if n.stmt.stale.Load() && (told || n.told.comparable()) {
 		c.renew(n)
 	}
 	st := n.stmt
-	c.left.session = max(c.left.session, st.session)
+	if err := c.note(&st.leaves); err != nil {
+		return target{}, taken{}, err
+	}
 	if !c.onOrigin(st) {
 		c.db.counts.rePrepares.Add(1)
 		c.prepare(st, entry{kind: pgwire.MsgParse, flags: own, stmt: st})
@@ -300,21 +307,23 @@ func (c *client) target(name []byte, told bool) (target, taken) {
 	case on.shape == shapeUnknown:
 		c.putDescribe(st.name)
 		c.ledger.push(entry{kind: pgwire.MsgDescribe, flags: own, stmt: st, on: on})
-		return target{}, taken{wait: true}
+		return target{}, taken{wait: true}, nil
 	case on.shape.comparable():
 		c.provoke(errStale)
 		c.db.statements.retire(st)
-		return target{refused: true}, taken{}
+		return target{refused: true}, taken{}, nil
 	}
-	return target{stmt: st, named: n, on: on}, taken{}
+	return target{stmt: st, named: n, on: on}, taken{}, nil
 }
 
-func (c *client) unnamedTarget() target {
+func (c *client) unnamedTarget() (target, error) {
 	if !c.unnamedOK {
 		c.provoke(pgwire.Errorf(pgwire.CodeUnknownStatement, "unnamed prepared statement does not exist"))
-		return target{refused: true}
+		return target{refused: true}, nil
 	}
-	c.left.session = max(c.left.session, c.unnamedSes)
+	if err := c.note(&c.unnamedHas); err != nil {
+		return target{}, err
+	}
 	if mine := (unnamedOwner{c.id, c.unnamedGen}); c.origin.unnamed != mine {
 		c.db.counts.rePrepares.Add(1)
 		c.putParse(nil, c.unnamed)
@@ -322,7 +331,7 @@ func (c *client) unnamedTarget() target {
 		c.ledger.push(entry{kind: pgwire.MsgParse, flags: own, gen: c.unnamedGen})
 		c.origin.unnamed = mine
 	}
-	return target{}
+	return target{}, nil
 }
 
 // takeNamed handles Describe and Close, of a statement or a portal.
@@ -362,7 +371,10 @@ func (c *client) takeNamed(typ byte, full int, b []byte) (taken, error) {
 		c.requests.keep(full)
 		return taken{}, nil
 	}
-	about, t := c.target(name, true)
+	about, t, err := c.target(name, true)
+	if err != nil {
+		return taken{}, err
+	}
 	if about.refused {
 		c.requests.cut(full)
 		return t, nil

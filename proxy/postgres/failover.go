@@ -55,10 +55,12 @@ func (f *failover) heard(code string, standby bool, now time.Time) bool {
 }
 
 // heard renews the pool where an origin connection says that it leads to a
-// server that is no longer the one to ask.
-func (o *origin) heard(code string) {
-	if o.db.failover.heard(code, o.standby, time.Now()) {
-		o.db.counts.failovers.Add(1)
-		o.db.Renew()
+// server that is no longer the one to ask, and reports whether it did.
+func (o *origin) heard(code string) bool {
+	if !o.db.failover.heard(code, o.standby, time.Now()) {
+		return false
 	}
+	o.db.counts.failovers.Add(1)
+	o.db.Renew()
+	return true
 }

@@ -199,6 +199,7 @@ func serveScript(t *testing.T, driver, origins []byte, piece int, ready int) []b
 		return n
 	}
 	c := &client{s: s, db: db, id: 1, waiter: db.pool.Waiter(""), status: pgwire.TxIdle, conn: pgwire.NewConn(side, true)}
+	c.session = session{base: noState, state: noState}
 	c.requests.src = c.conn
 	ended := make(chan struct{})
 	go func() {
@@ -322,10 +323,11 @@ func FuzzOptions(f *testing.F) {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
-		sql, err := paramsSQL(&pgwire.Startup{Params: []pgwire.Param{{Name: "options", Value: s}, {Name: "work_mem", Value: s}}}, true)
+		st, err := startState(&pgwire.Startup{Params: []pgwire.Param{{Name: "options", Value: s}, {Name: "work_mem", Value: s}}}, true)
 		if err != nil {
 			return
 		}
+		sql := st.id
 		// Every quote of a value is doubled, every backslash too: an even number of each.
 		if bytes.Count([]byte(sql), []byte("'"))%2 != 0 || bytes.Count([]byte(sql), []byte(`\`))%2 != 0 {
 			t.Errorf("%q becomes %s", s, sql)

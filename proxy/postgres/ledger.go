@@ -9,9 +9,13 @@ const maxOwed = 16384
 
 // flags of an entry.
 const (
-	own     uint8 = 1 << iota // the proxy's own message: its replies are swallowed
-	local                     // not sent to the origin: answered by the proxy when its turn comes
-	forgets                   // Query, Close: the unnamed statement gen, which there was, goes with it
+	own       uint8 = 1 << iota // the proxy's own message: its replies are swallowed
+	local                       // not sent to the origin: answered by the proxy when its turn comes
+	silent                      // own: the driver is not told of parameters that it changes, either
+	restoring                   // own: an error is no matter, because it is of a transaction that has failed
+	tidying                     // own: asks what the client has left
+	unseen                      // its text was too long to be looked at
+	forgets                     // Query, Close: the unnamed statement gen, which there was, goes with it
 )
 
 // An entry is one message whose reply is owed, in the order sent.
@@ -37,16 +41,15 @@ func (e *entry) endsGroup() bool {
 type ledger struct {
 	ring    []entry // length a power of two
 	head, n int
-	ready   int // entries that ReadyForQuery answers
+	ready   int // entries of the driver's that ReadyForQuery answers
+	owed    int // entries whose answer somebody waits for: all but tidies, with what goes before them
 }
 
 func (l *ledger) push(e entry) {
 	if l.n == len(l.ring) {
 		l.grow()
 	}
-	if e.endsGroup() {
-		l.ready++
-	}
+	l.count(&e, 1)
 	l.ring[(l.head+l.n)&(len(l.ring)-1)] = e
 	l.n++
 }
@@ -68,10 +71,17 @@ func (l *ledger) pop() entry {
 	*p = entry{}
 	l.head = (l.head + 1) & (len(l.ring) - 1)
 	l.n--
-	if e.endsGroup() {
-		l.ready--
-	}
+	l.count(&e, -1)
 	return e
+}
+
+func (l *ledger) count(e *entry, d int) {
+	if e.endsGroup() {
+		l.ready += d
+	}
+	if e.flags&(tidying|restoring) == 0 {
+		l.owed += d
+	}
 }
 
 // drop takes the entries from i up to but without j for which is says so out, and
@@ -81,9 +91,7 @@ func (l *ledger) drop(i, j int, is func(*entry) bool) int {
 	for ; i < l.n; i++ {
 		e := *l.at(i)
 		if i < j && is(&e) {
-			if e.endsGroup() {
-				l.ready--
-			}
+			l.count(&e, -1)
 			continue
 		}
 		*l.at(kept) = e

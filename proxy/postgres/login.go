@@ -113,7 +113,7 @@ func (s *Server) authenticate(conn net.Conn, start *pgwire.Startup) (*client, er
 	if known {
 		v, forward = (*db.verifiers.Load())[user], db.cfg.Load().ForwardApplicationName
 	}
-	sql, err := paramsSQL(start, forward)
+	begun, err := startState(start, forward)
 	if err != nil {
 		return nil, err
 	}
@@ -130,8 +130,9 @@ func (s *Server) authenticate(conn net.Conn, start *pgwire.Startup) (*client, er
 		}
 		return nil, err
 	}
-	c := &client{s: s, db: db, user: user, params: sql, startup: start.Params}
+	c := &client{s: s, db: db, user: user, startup: start.Params}
 	c.waiter = db.pool.Waiter(user)
+	c.session = session{base: begun, state: begun}
 	c.conn = pgwire.NewConn(conn, true)
 	c.requests.src = c.conn
 	return c, nil

@@ -54,7 +54,7 @@ type origin struct {
 	prepared preparedSet
 	unnamed  unnamedOwner // whose statement the unnamed one is
 	zone     string       // its own time zone, as of its login
-	params   string       // SQL of the start-up parameters in force
+	state    string       // id of the client's state that is in force
 	cut      bool         // its deadlines were used to end a client; of the client's leaseMu
 
 	mu       sync.Mutex
@@ -130,6 +130,7 @@ func (d *Database) logIn(ctx context.Context, cfg *Config, password string) (*or
 	}
 	sort.Slice(welcome, func(i, j int) bool { return welcome[i].Name < welcome[j].Name })
 	d.welcome.Store(&welcome)
+	d.standard.Store(h.ParameterStatuses["standard_conforming_strings"] == "on")
 	reads, said := h.ParameterStatuses["in_hot_standby"]
 	return &origin{
 		Conn: pgwire.NewConn(h.Conn, false), db: d, pid: h.PID, secret: h.SecretKey, standby: reads == "on" || !said,

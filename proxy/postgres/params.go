@@ -6,21 +6,15 @@ import (
 	"github.com/sluicedb/sluice/protocol/pgwire"
 )
 
-// paramsSQL is the query that puts a client's start-up parameters in force on an
-// origin connection; "" where it has none. set_config reads a value as the
-// start-up packet does, also where that is a list.
-func paramsSQL(start *pgwire.Startup, forwardName bool) (string, error) {
-	var b strings.Builder
+// startState is the session state that a client's start-up packet asks for.
+// set_config reads a value as the start-up packet does, also where that is a list.
+func startState(start *pgwire.Startup, forwardName bool) (*state, error) {
+	var settings []setting
 	add := func(name, value string) error {
 		if !validName(name) {
 			return pgwire.Fatalf("42602", "invalid configuration parameter name %q", name)
 		}
-		if b.Len() == 0 {
-			b.WriteString("SELECT ")
-		} else {
-			b.WriteString(", ")
-		}
-		b.WriteString("pg_catalog.set_config(" + literal(name) + "," + literal(value) + ",false)")
+		settings = put(settings, strings.ToLower(name), value)
 		return nil
 	}
 	for _, p := range start.Params {
@@ -31,16 +25,16 @@ func paramsSQL(start *pgwire.Startup, forwardName bool) (string, error) {
 		case p.Name == "options":
 			for _, o := range splitOptions(p.Value) {
 				if err := add(o.Name, o.Value); err != nil {
-					return "", err
+					return nil, err
 				}
 			}
 		default:
 			if err := add(p.Name, p.Value); err != nil {
-				return "", err
+				return nil, err
 			}
 		}
 	}
-	return b.String(), nil
+	return newState(settings), nil
 }
 
 // validName reports whether name can be that of a setting: words of letters,

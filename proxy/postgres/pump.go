@@ -17,19 +17,15 @@ func (c *client) pump(wrote error) error {
 	for {
 		c.mu.Lock()
 		if wrote != nil {
-			c.left.session = query.Spoilt
+			c.left.session |= query.Spoilt
 		}
 		if err := c.takeReplies(); err != nil {
 			c.mu.Unlock()
 			return c.originLost(err)
 		}
-		done := c.ledger.n == 0 && c.giving.left == 0 || c.copying
-		if done {
-			if c.settled() {
-				c.detach() // before the driver reads: the next client need not wait for it
-			} else if !c.copying {
-				c.rest()
-			}
+		done := c.quiet() || c.copying
+		if done && !c.letGo() && !c.copying { // before the driver reads: the next client need not wait for it
+			c.rest()
 		}
 		c.mu.Unlock()
 		if err := c.writeReplies(); err != nil || done {
@@ -75,12 +71,13 @@ func (c *client) runPump(ended chan<- struct{}) {
 		o := c.origin
 		err := c.takeReplies()
 		done := false
-		switch quiet := c.ledger.n == 0 && c.giving.left == 0; {
+		switch quiet := c.quiet(); {
 		case err != nil:
+		case c.leaving:
+			done = true // the origin connection has a deadline: it is not for anybody else yet
 		case c.closing:
 			done = quiet || c.copying // the origin waits for the driver
-		case c.settled():
-			c.detach()
+		case c.letGo(), c.ledger.n == 0 && c.settled():
 			c.pumping, done = false, true
 		case quiet && !c.copying:
 			c.rest()
@@ -100,7 +97,7 @@ func (c *client) runPump(ended chan<- struct{}) {
 		}
 		if err := o.Fill(); err != nil {
 			c.mu.Lock()
-			if interrupted := isTimeout(err) && (c.leaving || c.closing && (c.ledger.n == 0 || c.copying)); !interrupted {
+			if interrupted := isTimeout(err) && (c.leaving || c.closing && (c.quiet() || c.copying)); !interrupted {
 				c.stop(c.originLostLocked(err))
 			}
 			c.mu.Unlock()
@@ -123,8 +120,8 @@ func (c *client) stop(err error) {
 func (c *client) joinPump() error {
 	c.mu.Lock()
 	c.closing = true
-	c.settle()                                             // what the origin will not be heard about
-	if (c.ledger.n == 0 || c.copying) && c.origin != nil { // the pump waits for nothing
+	c.settle()                                       // what the origin will not be heard about
+	if (c.quiet() || c.copying) && c.origin != nil { // the pump waits for nothing
 		_ = c.origin.SetReadDeadline(time.Unix(1, 0))
 	}
 	c.mu.Unlock()
@@ -141,9 +138,7 @@ func (c *client) joinPump() error {
 	if err := c.origin.SetReadDeadline(time.Time{}); err != nil {
 		return c.originLostLocked(err)
 	}
-	if c.settled() {
-		c.detach()
-	} else if !c.copying {
+	if !c.letGo() && !c.copying {
 		c.rest()
 	}
 	return c.writeReplies()
@@ -158,7 +153,7 @@ func (c *client) originLost(err error) error {
 }
 
 func (c *client) originLostLocked(err error) error {
-	c.left.session = query.Spoilt
+	c.left.session |= query.Spoilt
 	if !c.dead.Load() && c.giving.left == 0 { // never inside a message
 		c.replies.hold()
 		var pe *pgwire.Error
@@ -203,11 +198,11 @@ func (c *client) abandon() {
 	}
 	c.db.counts.clientsGone.Add(1)
 	half := c.taking.left > 0 || c.copying || c.requests.pending() > 0
-	if !half && c.left.session != query.Spoilt && c.calmDown() != nil {
+	if !half && c.left.session&query.Spoilt == 0 && c.calmDown() != nil {
 		half = true
 	}
 	if half {
-		c.left.session = query.Spoilt
+		c.left.session |= query.Spoilt
 		if c.origin.cancelling() == nil { // calmDown has not asked already
 			c.cancelOrigin()
 		}
@@ -222,7 +217,7 @@ func (c *client) calmDown() error {
 	if err := o.SetDeadline(time.Now().Add(cleanTimeout)); err != nil {
 		return err
 	}
-	if c.ledger.n > 0 {
+	if c.ledger.owed > 0 {
 		c.cancelOrigin()
 	}
 	if c.unsynced {

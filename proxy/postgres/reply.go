@@ -41,7 +41,11 @@ func (c *client) takeReplies() error {
 		full := pgwire.HeaderSize + body
 		need := full
 		switch typ {
-		case pgwire.MsgDataRow, pgwire.MsgCopyData, pgwire.MsgRowDescription, pgwire.MsgParameterDescription,
+		case pgwire.MsgDataRow:
+			if need = pgwire.HeaderSize; c.ledger.n > 0 && c.ledger.at(0).flags&tidying != 0 {
+				need = full
+			}
+		case pgwire.MsgCopyData, pgwire.MsgRowDescription, pgwire.MsgParameterDescription,
 			pgwire.MsgNoticeResponse, pgwire.MsgNotification, pgwire.MsgFunctionCallResponse, pgwire.MsgParameterStatus:
 			need = pgwire.HeaderSize
 			if typ == pgwire.MsgRowDescription && full <= pgwire.BufferSize && c.ledger.n > 0 && c.ledger.at(0).on != nil {
@@ -51,6 +55,9 @@ func (c *client) takeReplies() error {
 			need = min(full, errorPeek)
 		}
 		if len(b) < need {
+			if need > pgwire.BufferSize && typ == pgwire.MsgDataRow {
+				return pgwire.Fatalf(pgwire.CodeLimitExceeded, "settings of more than %d bytes cannot be kept for the session", pgwire.BufferSize/2)
+			}
 			if need > pgwire.BufferSize {
 				return fmt.Errorf("%w: message %q of %d bytes", pgwire.ErrProtocol, typ, full)
 			}
@@ -69,7 +76,7 @@ func (c *client) takeReplies() error {
 		}
 		if typ == pgwire.MsgReadyForQuery {
 			if c.settle(); c.settled() {
-				return nil // what follows is not the client's
+				return nil // what follows may not be the client's
 			}
 		}
 	}
@@ -104,7 +111,8 @@ func (c *client) settle() {
 			}
 			*b = pgwire.AppendMessage(*b, pgwire.MsgCloseComplete)
 		case pgwire.MsgQuery:
-			*b = pgwire.AppendCommandComplete(*b, e.name)
+			*b = append(pgwire.AppendCommandComplete(*b, e.name), c.session.reports...)
+			c.session.reports = nil
 			*b = pgwire.AppendReadyForQuery(*b, c.status)
 		}
 	}
@@ -114,8 +122,12 @@ func (c *client) settle() {
 // what it answers. body may be cut short; of a long message it is.
 func (c *client) check(typ byte, body []byte, long bool) (keep bool, err error) {
 	switch typ {
-	case pgwire.MsgNoticeResponse, pgwire.MsgParameterStatus, pgwire.MsgNotification:
-		return true, nil // at any time, owed to nothing
+	case pgwire.MsgNoticeResponse: // at any time, owed to nothing
+		return true, nil
+	case pgwire.MsgParameterStatus:
+		return c.ledger.n == 0 || c.ledger.at(0).flags&silent == 0, nil
+	case pgwire.MsgNotification: // the hub hears it too
+		return false, nil
 	case pgwire.MsgErrorResponse:
 		return c.checkError(body)
 	}
@@ -160,11 +172,16 @@ func (c *client) check(typ byte, body []byte, long bool) (keep bool, err error) 
 		head.tell(shapeNone)
 	case pgwire.MsgDataRow:
 		answers = "EQ"
+		if head.flags&tidying != 0 {
+			if err := c.tidied(body); err != nil {
+				return false, err
+			}
+		}
 	case pgwire.MsgCommandComplete:
 		answers, pops = "EQ", head.kind == pgwire.MsgExecute
 		c.spare = 0 // a COPY that is complete has read what came before its end
 		if keep {
-			c.completed(bytes.TrimSuffix(body, []byte{0}))
+			c.completed(bytes.TrimSuffix(body, []byte{0}), head)
 		}
 	case pgwire.MsgEmptyQueryResponse:
 		answers, pops = "EQ", head.kind == pgwire.MsgExecute
@@ -187,6 +204,9 @@ func (c *client) check(typ byte, body []byte, long bool) (keep bool, err error) 
 		if head.flags&forgets != 0 {
 			c.doubts--
 		}
+		if head.flags&tidying != 0 {
+			c.tidying.Store(0)
+		}
 	}
 	if bytes.IndexByte([]byte(answers), head.kind) < 0 {
 		return false, fmt.Errorf("%w: message %q cannot answer message %q", pgwire.ErrProtocol, typ, head.kind)
@@ -205,20 +225,34 @@ func (c *client) check(typ byte, body []byte, long bool) (keep bool, err error) 
 }
 
 // completed looks at a command tag for what the command left behind.
-func (c *client) completed(tag []byte) {
-	if query.CleanTag(tag) {
-		if bytes.HasPrefix(tag, []byte("DEALLOCATE")) { // of a name that the client has not: not ours to know
-			c.left.session = query.Spoilt
-		}
-		return
-	}
-	c.left.session = max(c.left.session, query.Dirty)
+func (c *client) completed(tag []byte, head *entry) {
 	switch string(tag) {
-	case "PREPARE":
-		c.left.prepared = true
-	case "DISCARD ALL", // the proxy's statements are gone
-		"LOAD", "CREATE FUNCTION": // a library may have come along
-		c.left.session = query.Spoilt
+	case "ROLLBACK":
+		c.session.unlisten = nil
+	case "DEALLOCATE ALL", "DISCARD ALL": // the proxy's statements are gone
+		c.origin.unnamed = unnamedOwner{}
+		if c.origin.prepared.clear(); c.ledger.n > 1 {
+			c.left.session |= query.Spoilt
+		}
+		for name, n := range c.statements { // not those that were parsed behind it
+			if n.sure {
+				delete(c.statements, name)
+				c.release(n)
+			}
+		}
+		if tag[1] == 'E' {
+			return
+		}
+		c.forgetSession()
+	case "LOAD", "CREATE FUNCTION": // a library may have come along
+		c.left.session |= query.Spoilt
+	case "SET", "RESET", "PREPARE", "LISTEN", "UNLISTEN": // known by its text
+		if head.flags&unseen == 0 {
+			return
+		}
+	}
+	if !query.CleanTag(tag) || head.flags&unseen != 0 {
+		c.left.session |= query.Dirty
 	}
 }
 
@@ -252,14 +286,17 @@ func (c *client) spareReady(body []byte) error {
 // checkError handles an ErrorResponse.
 func (c *client) checkError(body []byte) (keep bool, err error) {
 	f := pgwire.ParseErrorFields(body)
-	c.origin.heard(f.Code)
+	if c.origin.heard(f.Code) && !c.session.open() {
+		c.left.session |= query.Spoilt // the next query is another server's
+	}
+	c.session.unlisten = nil
 	if f.Severity == "FATAL" || f.Severity == "PANIC" {
 		c.farewell = true
-		c.left.session = query.Spoilt
+		c.left.session |= query.Spoilt
 		return true, nil
 	}
 	if c.spare > 0 { // whether the COPY has read those Syncs is anyone's guess
-		c.left.session = query.Spoilt
+		c.left.session |= query.Spoilt
 	}
 	if c.ledger.n == 0 {
 		return true, nil
@@ -267,8 +304,13 @@ func (c *client) checkError(body []byte) (keep bool, err error) {
 	head := c.ledger.at(0)
 	switch head.kind {
 	case pgwire.MsgQuery, pgwire.MsgFunctionCall, pgwire.MsgSync:
-		if head.flags&own == 0 {
+		switch {
+		case head.flags&own == 0:
 			return true, nil
+		case head.flags&restoring != 0:
+			return false, nil
+		case head.flags&tidying != 0:
+			return false, c.untidied(f)
 		}
 		// Start-up parameters that were good before are not any more. What the
 		// client sent behind them may have run without them.
@@ -282,7 +324,7 @@ func (c *client) checkError(body []byte) (keep bool, err error) {
 		failed.err = errAborted // PostgreSQL looks at that first
 	}
 	if failed.err == nil && failed.stmt != nil && (f.Code == pgwire.CodeUnknownStatement || f.Code == pgwire.CodeDuplicateStatement) {
-		c.left.session = query.Spoilt // SQL has prepared or deallocated under the proxy's names
+		c.left.session |= query.Spoilt // SQL has prepared or deallocated under the proxy's names
 	}
 	c.skipToSync()
 	c.undo(failed)

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"bytes"
+	"strings"
 
 	"github.com/sluicedb/sluice/protocol/pgwire"
 	"github.com/sluicedb/sluice/proxy/query"
@@ -57,7 +58,7 @@ func (c *client) takeRequests() (answers, boundary bool, err error) {
 				continue
 			}
 		}
-		t := taken{wait: c.ledger.n >= maxOwed || c.ledger.ready > 0 && c.groups >= maxGroups}
+		t := taken{wait: c.session.discarded || c.ledger.n >= maxOwed || c.ledger.ready > 0 && c.groups >= maxGroups}
 		if t.wait && c.copying {
 			return false, false, pgwire.Fatalf(pgwire.CodeProtocolViolation, "too many messages during COPY from stdin")
 		}
@@ -118,7 +119,7 @@ func (c *client) take(typ byte, full int, b []byte) (taken, error) {
 			return t, err
 		}
 		c.noteUnknown()
-		c.left.session = max(c.left.session, query.Dirty) // of which function, only its OID tells
+		c.left.session |= query.Dirty // of which function, only its OID tells
 		c.groups++
 		c.ledger.push(entry{kind: typ})
 		c.pass(full, len(b), false)
@@ -174,6 +175,7 @@ func (c *client) pass(full, avail int, drop bool) {
 // be had the driver is told in the message's place, and the message dropped.
 func (c *client) ready(typ byte, full, avail int) (taken, bool, error) {
 	if c.origin != nil {
+		c.apply()
 		return taken{}, true, nil
 	}
 	pe := c.attach()
@@ -197,7 +199,7 @@ func (c *client) takeQuery(full int, b []byte) (taken, error) {
 	if len(b) < full && full <= pgwire.BufferSize {
 		return taken{more: true}, nil
 	}
-	session := query.Dirty // of a text that is not all there to be looked at
+	leaves, flags := judgement{session: query.Dirty}, unseen // of a text that is not all there
 	if len(b) >= full {
 		text := b[pgwire.HeaderSize:full]
 		if n := len(text); n > 0 && text[n-1] == 0 {
@@ -212,7 +214,8 @@ func (c *client) takeQuery(full int, b []byte) (taken, error) {
 				return taken{boundary: c.origin != nil}, nil
 			}
 		}
-		session = query.Scan(text)
+		leaves = judge(text, c.standard())
+		flags = 0
 	}
 	if t, ok, err := c.ready(pgwire.MsgQuery, full, len(b)); !ok {
 		return t, err
@@ -225,8 +228,10 @@ func (c *client) takeQuery(full int, b []byte) (taken, error) {
 	} else {
 		c.noteUnknown()
 	}
-	c.left.session = max(c.left.session, session)
-	e := entry{kind: pgwire.MsgQuery}
+	if err := c.note(&leaves); err != nil {
+		return taken{}, err
+	}
+	e := entry{kind: pgwire.MsgQuery, flags: flags}
 	c.forgetUnnamed(&e) // as PostgreSQL does at every simple Query
 	c.origin.unnamed = unnamedOwner{}
 	c.groups++
@@ -237,18 +242,23 @@ func (c *client) takeQuery(full int, b []byte) (taken, error) {
 
 // ownCommand answers a command from the client's own state, where it can.
 func (c *client) ownCommand(cmd query.Own, name string) bool {
+	idle := c.origin == nil || c.status == pgwire.TxIdle && c.ledger.owed == 0 && !c.unsynced && !c.copying
 	var tag string
 	switch {
-	case cmd == query.DiscardAll && c.origin == nil:
+	case cmd == query.DiscardAll && idle:
 		tag = "DISCARD ALL"
 		c.forgetStatements()
+		c.forgetSession()
 	case cmd == query.DiscardAll: // in a transaction block it is the origin's to refuse
 		return false
 	case c.origin != nil && c.status == pgwire.TxFailed:
 		return false
 	case cmd == query.DeallocateAll:
-		tag = "DEALLOCATE ALL"
 		c.forgetStatements()
+		if c.mayHave(query.Prepares) { // those of PREPARE are on the origin
+			return false
+		}
+		tag = "DEALLOCATE ALL"
 	default:
 		n := c.statements[name]
 		if n == nil {
@@ -263,8 +273,34 @@ func (c *client) ownCommand(cmd query.Own, name string) bool {
 		c.ledger.push(entry{kind: pgwire.MsgQuery, flags: local, name: tag})
 		return true
 	}
-	c.replies.put(pgwire.AppendReadyForQuery(pgwire.AppendCommandComplete(nil, tag), pgwire.TxIdle))
+	c.replies.put(pgwire.AppendReadyForQuery(append(pgwire.AppendCommandComplete(nil, tag), c.session.reports...), pgwire.TxIdle))
+	c.session.reports = nil
 	return true
+}
+
+// forgetSession takes the client's session back to its beginning. What it has left
+// on its origin connection goes when that is given back.
+func (c *client) forgetSession() {
+	s := &c.session
+	for _, p := range *c.db.welcome.Load() {
+		name := strings.ToLower(p.Name)
+		if _, changed := s.state.get(name); changed {
+			value, begun := s.base.get(name)
+			if !begun {
+				value = p.Value
+			}
+			s.reports = pgwire.AppendParameterStatus(s.reports, p.Name, value)
+		}
+	}
+	c.left.session |= s.asked.reasons
+	c.setState(s.base)
+	s.touched, s.restore, s.unlisten, s.asked = nil, nil, nil, asking{}
+	c.unlisten(func(string, bool) bool { return true })
+	if c.origin != nil {
+		c.left.session |= query.Dirty | s.pins
+		c.origin.state = ""
+		s.discarded = true
+	}
 }
 
 func (c *client) forgetStatements() {

@@ -105,7 +105,7 @@ var errStale = &pgwire.Error{
 // renew makes n name a new statement of the same text: that of now is stale.
 func (c *client) renew(n *named) {
 	old := n.stmt
-	n.stmt = c.db.statements.intern(c.params, []byte(old.body))
+	n.stmt = c.intern([]byte(old.body))
 	c.db.statements.release(old)
 }
 

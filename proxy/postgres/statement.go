@@ -6,8 +6,6 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
-
-	"github.com/sluicedb/sluice/proxy/query"
 )
 
 // namePrefix begins the names of prepared statements on origin connections.
@@ -34,13 +32,13 @@ const (
 // A statement is a text with its parameter types, prepared by at least one
 // client or remembered from one. It is immutable.
 type statement struct {
-	id      uint64 // never reused
-	name    string // on origin connections
-	key     string // see registry.intern
-	body    string // text, zero byte, count and OIDs of parameter types: a Parse from the second string on
-	session query.Session
-	shared  bool        // known to the registry under its key
-	stale   atomic.Bool // columns have changed: what names it is to name a new one
+	id     uint64 // never reused
+	name   string // on origin connections
+	key    string // see registry.intern
+	body   string // text, zero byte, count and OIDs of parameter types: a Parse from the second string on
+	leaves judgement
+	shared bool        // known to the registry under its key
+	stale  atomic.Bool // columns have changed: what names it is to name a new one
 
 	refs int           // clients' names for it; of the registry's lock
 	idle *list.Element // in the registry's list of those with no refs
@@ -69,16 +67,16 @@ type registry struct {
 func newRegistry() *registry { return &registry{byKey: make(map[string]*statement)} }
 
 // intern returns the statement of a body and counts one more name for it. Clients
-// with different start-up parameters do not share it: under another search_path
+// with another context (state.key) do not share it: under another search_path
 // the same text may mean another table.
-func (r *registry) intern(params string, body []byte) *statement {
-	key := make([]byte, 0, len(params)+1+len(body))
-	key = append(append(append(key, params...), 0), body...)
+func (r *registry) intern(context string, body []byte, standard bool) *statement {
+	key := make([]byte, 0, len(context)+1+len(body))
+	key = append(append(append(key, context...), 0), body...)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s, ok := r.byKey[string(key)]
 	if !ok {
-		s = r.add(string(key), len(params)+1)
+		s = r.add(string(key), len(context)+1, standard)
 	}
 	if s.refs++; s.idle != nil {
 		r.unlist(s)
@@ -87,14 +85,14 @@ func (r *registry) intern(params string, body []byte) *statement {
 }
 
 // add makes the statement of a key, whose body starts at the given byte.
-func (r *registry) add(key string, at int) *statement {
+func (r *registry) add(key string, at int, standard bool) *statement {
 	r.lastID++
 	s := &statement{id: r.lastID, name: namePrefix + strconv.FormatUint(r.lastID, 10), key: key, body: key[at:], shared: true}
 	text := []byte(s.body)
 	if i := bytes.IndexByte(text, 0); i >= 0 {
 		text = text[:i]
 	}
-	s.session = query.Scan(text)
+	s.leaves = judge(text, standard)
 	r.byKey[key] = s
 	return s
 }

@@ -37,6 +37,9 @@ func (c *client) look(now time.Time) {
 	if at := c.expelled.Load(); at != 0 {
 		c.drainTick(now.Sub(time.Unix(0, at)) > deafAfter)
 	}
+	if at := c.tidying.Load(); at != 0 && now.Sub(time.Unix(0, at)) > cleanTimeout {
+		c.cut()
+	}
 	since := c.since.Load()
 	if since == 0 {
 		c.lookSilent(now)
@@ -86,7 +89,7 @@ func (c *client) tooSilent(now time.Time) bool {
 func (c *client) cut() {
 	c.leaseMu.Lock()
 	defer c.leaseMu.Unlock()
-	if c.origin != nil && c.since.Load() != 0 {
+	if c.origin != nil && (c.since.Load() != 0 || c.tidying.Load() != 0) {
 		c.origin.cut = true
 		_ = c.origin.SetDeadline(time.Unix(1, 0))
 		_ = c.conn.SetWriteDeadline(time.Unix(1, 0))

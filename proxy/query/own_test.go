@@ -47,16 +47,16 @@ func TestScan(t *testing.T) {
 		{"WITH x AS (SELECT f(1)) SELECT * FROM x", Dirty},
 		{"SELECT 1 AS a, f(2)", Dirty},
 		{"COPY t (a, b) FROM STDIN", Clean},
-		{"SELECT set_config('a.b', 'x', false)", Dirty},
-		{"SELECT pg_advisory_lock(1)", Dirty},
-		{"SELECT pg_try_advisory_lock (1)", Dirty},
+		{"SELECT set_config('a.b', 'x', false)", Sets},
+		{"SELECT pg_advisory_lock(1)", Locks},
+		{"SELECT pg_catalog.pg_try_advisory_lock (1)", Locks},
 		{"SELECT pg_advisory_xact_lock(1)", Clean},
 		{`SELECT "now"()`, Dirty},
 		{"SELECT myschema.now()", Dirty},
-		{"CREATE TEMP TABLE x AS SELECT 1", Dirty},
-		{"SELECT 1 INTO TEMPORARY x", Dirty},
-		{"SELECT * INTO pg_temp.x FROM y", Dirty},
-		{"DECLARE c CURSOR WITH HOLD FOR SELECT 1", Dirty},
+		{"CREATE TEMP TABLE x AS SELECT 1", Temps},
+		{"SELECT 1 INTO TEMPORARY x", Temps},
+		{"SELECT * INTO pg_temp.x FROM y", Temps},
+		{"DECLARE c CURSOR WITH HOLD FOR SELECT 1", Holds},
 		{"SELECT 'pg_advisory_lock(1)'", Clean},
 		{"SELECT $$pg_advisory_lock(1)$$", Clean},
 		{"SELECT $x$ $$ pg_advisory_lock(1) $x$", Clean},
@@ -65,17 +65,30 @@ func TestScan(t *testing.T) {
 		{"SELECT /* f( */ 1 -- f(", Clean},
 		{"SELECT setseed(0.5)", Spoilt},
 		{"SELECT nextval('s')", Dirty},
-		{`SELECT 1 INTO "pg_temp".x`, Dirty},
-		{`SELECT 1 INTO "pg_temp_3"."x"`, Dirty},
-		{`SELECT 1 INTO U&"\0070g_temp".x`, Dirty},
+		{`SELECT 1 INTO "pg_temp".x`, Temps | Dirty},
+		{`SELECT 1 INTO "pg_temp_3"."x"`, Temps | Dirty},
+		{`SELECT 1 INTO U&"\0070g_temp".x`, Temps | Dirty},
 		{`SELECT 1 INTO "x"`, Clean},
 		{"SELECT E'\x83\\', f(1), '", Dirty},
 		{"SELECT E'a\\n'", Clean},
 		{"SELECT n'a\\'", Dirty},
 		{"SELECT $x$ \x83\\ $x$", Clean},
 		{"SELECT ((1))", Clean},
+		{"SET a = 1", Sets},
+		{"SELECT 1; set a = 1", Sets},
+		{"UPDATE t SET a = 1", Clean},
+		{"RESET ALL", Sets},
+		{"LISTEN x", Listens},
+		{"PREPARE x AS SELECT f()", Prepares | Dirty},
+		{"EXECUTE x", Dirty},
+		{"CREATE TABLE x AS EXECUTE y", Dirty},
+		{"DEALLOCATE x", Prepares},
+		{"CLOSE x", Holds},
+		{"SELECT pg_catalog.now()", Clean},
+		{"SELECT x.pg_catalog.now()", Clean},
+		{"SELECT pg_advisory_unlock(1), f()", Locks | Dirty},
 	} {
-		if got := Scan([]byte(tt.sql)); got != tt.want {
+		if got := Scan([]byte(tt.sql), false); got != tt.want {
 			t.Errorf("Scan(%q) = %v, want %v", tt.sql, got, tt.want)
 		}
 	}
@@ -84,8 +97,8 @@ func TestScan(t *testing.T) {
 func TestCleanTag(t *testing.T) {
 	for tag, want := range map[string]bool{
 		"SELECT 1": true, "INSERT 0 1": true, "UPDATE 5": true, "BEGIN": true, "COMMIT": true, "ROLLBACK": true,
-		"START TRANSACTION": true, "COPY 5": true, "SET": false, "RESET": false, "PREPARE": false, "LISTEN": false,
-		"DECLARE CURSOR": false, "DISCARD ALL": false, "DO": false, "CALL": false, "CREATE TABLE": false, "LOAD": false,
+		"START TRANSACTION": true, "COPY 5": true, "SET": true, "RESET": true, "PREPARE": true, "LISTEN": true,
+		"DECLARE CURSOR": true, "DISCARD ALL": false, "DO": false, "CALL": false, "CREATE TABLE": false, "LOAD": false,
 		"SET CONSTRAINTS": true, "PREPARE TRANSACTION": true, "ROLLBACK PREPARED": true, "DROP TABLE": false,
 	} {
 		if got := CleanTag([]byte(tag)); got != want {
@@ -99,9 +112,11 @@ func FuzzScan(f *testing.F) {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, sql []byte) {
-		Scan(sql)
+		Scan(sql, len(sql)%2 == 0)
 		Command(sql)
 		CleanTag(sql)
+		Changes(sql, len(sql)%2 == 0)
+		Channels(sql)
 	})
 }
 
@@ -109,6 +124,6 @@ func BenchmarkScan(b *testing.B) {
 	sql := []byte("SELECT abalance FROM pgbench_accounts WHERE aid = 1234567")
 	b.ReportAllocs()
 	for b.Loop() {
-		Scan(sql)
+		Scan(sql, true)
 	}
 }

@@ -3,14 +3,25 @@ package query
 import "bytes"
 
 // Session says what a text may leave behind in the session that runs it, beyond
-// the command tags that it is answered with.
-type Session uint8
+// the command tags that it is answered with: a set of the bits below.
+type Session uint16
 
 const (
 	// Clean: nothing but what the command tags tell.
-	Clean Session = iota
-	// Dirty: perhaps something that a reset clears: a setting, an advisory
-	// lock, a temporary table, a sequence's value.
+	Clean Session = 0
+	// Sets: settings that Changes names.
+	Sets Session = 1 << (iota - 1)
+	// Locks: session advisory locks, taken or given back.
+	Locks
+	// Temps: temporary tables and other temporary objects.
+	Temps
+	// Holds: cursors WITH HOLD.
+	Holds
+	// Prepares: statements of PREPARE.
+	Prepares
+	// Listens: channels of LISTEN.
+	Listens
+	// Dirty: perhaps anything that a reset clears.
 	Dirty
 	// Spoilt: perhaps something that no reset clears: a loaded library, a
 	// random seed.
@@ -22,47 +33,96 @@ const (
 // does text that it cannot read for certain. Operators, casts, triggers and views
 // can call functions too, unseen; whoever has such functions that change the
 // session sets the database to be reset always.
-func Scan(sql []byte) Session {
+func Scan(sql []byte, standard bool) Session {
 	var found Session
 	l := lexer{sql: sql}
-	var prev, prev2 token
+	var prev, prev2, prev3 token
 	relation := false // the name being read is a relation's or an alias
+	first := true     // of the statement
 	for t := l.next(); t.kind != tokenEOF; t = l.next() {
 		switch {
 		case t.kind == tokenPunct && sql[t.start] == '(':
 			if !relation || prev.kind == tokenPunct {
-				found = max(found, call(sql, prev, prev2))
+				if catalog(sql, prev2, prev3) {
+					prev2 = token{}
+				}
+				found |= call(sql, prev, prev2)
 			}
 			relation = false
 		case t.kind == tokenWord:
 			w := sql[t.start:t.end]
-			found = max(found, word(w))
+			if first {
+				found |= command(w)
+			}
+			found |= word(w)
 			relation = beforeRelation(w) || relation && named(sql, prev)
 		case t.kind == tokenQuoted:
 			if name := sql[t.start+1 : t.end]; bytes.HasPrefix(name, []byte("pg_temp")) || bytes.IndexByte(name, '\\') >= 0 {
-				found = max(found, Dirty) // U&"" can spell anything
+				found |= Temps | Dirty // U&"" can spell anything
 			}
 			relation = relation && named(sql, prev)
 		case t.kind == tokenPunct && sql[t.start] != '.':
 			relation = false
-		case t.kind == tokenString && ambiguous(sql[t.start:t.end]):
-			found = max(found, Dirty)
+		case t.kind == tokenString && ambiguous(sql[t.start:t.end], standard):
+			found |= Dirty
 		}
-		prev2, prev = prev, t
-		if found == Spoilt {
+		first = t.kind == tokenPunct && sql[t.start] == ';'
+		prev3, prev2, prev = prev2, prev, t
+		if found&Spoilt != 0 {
 			break
 		}
 	}
 	return found
 }
 
+// catalog reports whether dot and schema are what stands before a name of
+// pg_catalog.
+func catalog(sql []byte, dot, schema token) bool {
+	return dot.kind == tokenPunct && sql[dot.start] == '.' && schema.kind == tokenWord && fold(sql[schema.start:schema.end], "pg_catalog")
+}
+
+// command judges the first word of a statement.
+func command(w []byte) Session {
+	switch w[0] | 0x20 {
+	case 's':
+		if fold(w, "set") {
+			return Sets
+		}
+	case 'r':
+		if fold(w, "reset") {
+			return Sets
+		}
+	case 'l':
+		if fold(w, "listen") {
+			return Listens
+		}
+	case 'u':
+		if fold(w, "unlisten") {
+			return Listens
+		}
+	case 'p':
+		if fold(w, "prepare") {
+			return Prepares
+		}
+	case 'd':
+		if fold(w, "deallocate") {
+			return Prepares
+		}
+	case 'c':
+		if fold(w, "close") {
+			return Holds
+		}
+	}
+	return Clean
+}
+
 // ambiguous reports whether where a string constant ends depends on a setting: on
 // standard_conforming_strings where it has a backslash; in E” on client_encoding
 // where one follows a byte that is not ASCII, whose second half it may be.
-func ambiguous(s []byte) bool {
+func ambiguous(s []byte, standard bool) bool {
 	escapes := s[0] == 'e' || s[0] == 'E'
 	for i, c := range s {
-		if c == '\\' && s[0] != '$' && (!escapes || s[i-1] >= 0x80) {
+		if c == '\\' && s[0] != '$' && (!escapes && !standard || escapes && s[i-1] >= 0x80) {
 			return true
 		}
 	}
@@ -95,8 +155,13 @@ func call(sql []byte, name, before token) Session {
 		if before.kind == tokenPunct && sql[before.start] == '.' {
 			return Dirty
 		}
-		if lookup(harmlessCalls, w) {
+		switch {
+		case lookup(harmlessCalls, w):
 			return Clean
+		case lookup(lockCalls, w):
+			return Locks
+		case fold(w, "set_config"):
+			return Sets
 		}
 		return Dirty
 	}
@@ -108,18 +173,18 @@ func word(w []byte) Session {
 	switch w[0] | 0x20 {
 	case 't':
 		if fold(w, "temp") || fold(w, "temporary") {
-			return Dirty
+			return Temps
 		}
 	case 'p':
 		if len(w) >= 7 && fold(w[:7], "pg_temp") {
-			return Dirty
+			return Temps
 		}
 	case 'h':
 		if fold(w, "hold") {
-			return Dirty
+			return Holds
 		}
-	case 's':
-		if fold(w, "set_config") {
+	case 'e':
+		if fold(w, "execute") { // of what was prepared where nobody looked
 			return Dirty
 		}
 	}
@@ -181,7 +246,12 @@ func CleanTag(tag []byte) bool {
 // neither are DO and CALL, whose code is unseen.
 var cleanTags = set("select", "insert", "update", "delete", "merge", "copy", "fetch", "move", "close",
 	"begin", "commit", "rollback", "savepoint", "show", "explain", "lock", "notify", "analyze", "vacuum",
-	"truncate", "checkpoint", "comment", "grant", "revoke", "reindex", "cluster", "refresh", "execute", "deallocate")
+	"truncate", "checkpoint", "comment", "grant", "revoke", "reindex", "cluster", "refresh", "deallocate", "set", "reset", "prepare", "listen", "unlisten",
+	"declare")
+
+// lockCalls take or give back an advisory lock of the session.
+var lockCalls = set("pg_advisory_lock", "pg_advisory_lock_shared", "pg_try_advisory_lock", "pg_try_advisory_lock_shared",
+	"pg_advisory_unlock", "pg_advisory_unlock_shared", "pg_advisory_unlock_all")
 
 // spoilingCalls leave what no reset clears.
 var spoilingCalls = set("setseed", "dblink_connect", "dblink_connect_u")
@@ -225,7 +295,8 @@ var harmlessCalls = set(
 	"pg_get_indexdef", "pg_get_viewdef", "pg_get_functiondef", "pg_get_userbyid", "format_type", "obj_description", "col_description",
 	"has_table_privilege", "has_schema_privilege", "pg_encoding_to_char", "pg_size_pretty", "pg_total_relation_size",
 	"pg_relation_size", "pg_table_size", "pg_database_size", "to_regclass", "to_regtype", "txid_current", "pg_current_xact_id",
-	"pg_advisory_xact_lock", "pg_try_advisory_xact_lock", "pg_notify", "inet_server_addr", "inet_server_port", "inet_client_addr",
+	"pg_advisory_xact_lock", "pg_try_advisory_xact_lock", "pg_advisory_xact_lock_shared", "pg_try_advisory_xact_lock_shared",
+	"pg_notify", "inet_server_addr", "inet_server_port", "inet_client_addr",
 	"pg_stat_get_activity", "pg_cancel_backend", "pg_terminate_backend", "pg_blocking_pids", "host", "family", "masklen", "network",
 	"int4range", "int8range", "numrange", "tsrange", "tstzrange", "daterange", "isempty", "lower_inc", "upper_inc",
 )

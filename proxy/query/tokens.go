@@ -37,7 +37,7 @@ func (s *Statement) tokensKnown() bool {
 				return false
 			}
 		}
-		if t.kind == tokenString && ambiguous(sql[t.start:t.end]) {
+		if t.kind == tokenString && ambiguous(sql[t.start:t.end], false) {
 			return false
 		}
 		prev = t
