@@ -76,23 +76,26 @@ func TestDemoKept(t *testing.T) {
 	}
 }
 
-// TestBench runs what `make bench` runs, as short as it goes: each way answers in each protocol.
+// TestBench runs what `make bench` runs, as short as it goes: each way answers in each workload.
 func TestBench(t *testing.T) {
 	bench := buildCommand(t, "bench")
-	out, err := exec.CommandContext(within(t, 3*time.Minute), bench, "-bin", bin, "-rounds", "1", "-seconds", "1", "-clients", "1", "-scale", "1", "-databases", "150").CombinedOutput()
+	out, err := exec.CommandContext(within(t, 3*time.Minute), bench, "-bin", bin, "-rounds", "1", "-seconds", "1", "-clients", "1", "-scale", "1", "-idle", "20", "-bulk", "10", "-databases", "150").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	for _, way := range []string{"direct", "pgbouncer", "sluice", "sluice+tunnel"} {
 		rows := regexp.MustCompile(`(?m)^ +1 +`+regexp.QuoteMeta(way)+` +[1-9]`).FindAllString(string(out), -1)
-		if len(rows) != 3 {
-			t.Errorf("%s has figures for %d protocols of 3:\n%s", way, len(rows), out)
+		if len(rows) != 5 {
+			t.Errorf("%s has figures for %d workloads of 5:\n%s", way, len(rows), out)
 		}
 	}
 	for _, line := range []string{`150 databases in one account`, `one page of 100, median +[0-9.]+ ms .*, 2 pages`, `resident, started anew +[1-9]`, `start until ready +[1-9]`} {
 		if !regexp.MustCompile(line).Match(out) {
 			t.Errorf("%q is not in what the control plane measured:\n%s", line, out)
 		}
+	}
+	if !regexp.MustCompile(`(?m)^ +sluice +[0-9]+ +[0-9.-]+ KB`).Match(out) {
+		t.Errorf("no memory of idle clients:\n%s", out)
 	}
 }
 

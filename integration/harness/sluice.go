@@ -27,6 +27,8 @@ type Sluice struct {
 
 	APIPort, RelayPort, ProxyPort int
 
+	Metrics string // URL of the metrics of the role that was started last
+
 	stage *Stage
 	env   []string // of the command line and of every role: a token, an address, a CA
 	store string   // URL of an external store, "" is the embedded one
@@ -99,6 +101,7 @@ func (sl *Sluice) startRole(ctx context.Context, role string, extra []string, ar
 	if err != nil {
 		return nil, err
 	}
+	sl.Metrics = "http://" + metrics + "/metrics"
 	if err := p.WaitFor(ctx, "readiness", Ready("http://"+metrics)); err != nil {
 		return nil, err
 	}

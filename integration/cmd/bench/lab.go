@@ -23,6 +23,7 @@ type entry struct {
 	target harness.Target
 	cpu    *harness.Process // whose processor time is measured, nil is nobody's
 	tunnel *harness.Process // and that of the tunnel's far end
+	server *harness.Sluice  // whose allocations are counted, nil is none
 }
 
 // lab is everything that is measured.

@@ -24,6 +24,8 @@ type options struct {
 	// databases is how many the control plane is measured with, 0 for none.
 	databases int
 	scale     int
+	idle      int    // clients
+	bulk      int    // megabytes
 	bin       string // directory of the programs
 	sid       string // the root of a Debian sid tree with a newer PgBouncer, "" is none
 }
@@ -39,10 +41,12 @@ func run() (err error) {
 	o := options{}
 	clients := flag.String("clients", "1,16,64", "numbers of clients; \"\" to leave the proxy out")
 	sid := flag.Bool("sid", false, "measure the PgBouncer of the Debian sid tree as well")
-	flag.IntVar(&o.rounds, "rounds", 3, "rounds of each workload")
+	flag.IntVar(&o.rounds, "rounds", 3, "rounds of each workload, of which the medians are shown")
 	flag.IntVar(&o.seconds, "seconds", 2, "length of a round")
 	flag.IntVar(&o.scale, "scale", 10, "size of pgbench's tables: 100,000 rows each")
 	flag.IntVar(&o.databases, "databases", 10_000, "databases that the control plane is measured with; 0 for none")
+	flag.IntVar(&o.idle, "idle", 10000, "idle clients whose memory is measured; 0 for none")
+	flag.IntVar(&o.bulk, "bulk", 1024, "megabytes of one result; 0 for none")
 	flag.StringVar(&o.bin, "bin", "", "directory of the programs, bin/ of the checkout when absent")
 	flag.Parse()
 	for field := range strings.SplitSeq(*clients, ",") {
@@ -91,5 +95,11 @@ func measureProxy(ctx context.Context, o options) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, l.stage.Close()) }()
-	return l.measure(ctx)
+	if err := l.measure(ctx); err != nil {
+		return err
+	}
+	if err := l.measureBulk(ctx); err != nil {
+		return err
+	}
+	return l.measureIdle(ctx)
 }

@@ -17,10 +17,11 @@ import (
 
 // sample is one round's figures of one entry.
 type sample struct {
-	tps     float64
-	latency float64       // average, in milliseconds
-	cpu     time.Duration // of the pooler, for each query
-	tunnel  time.Duration // of the connector, for each query
+	tps           float64
+	p50, p95, p99 float64       // of the latency, in milliseconds
+	cpu           time.Duration // of the pooler, for each transaction
+	tunnel        time.Duration // of the connector, for each transaction
+	allocs        float64       // of the pooler, for each transaction, where it is in Go
 }
 
 // result is an entry's samples of one workload, or why there are none.
@@ -29,24 +30,43 @@ type result struct {
 	err     error
 }
 
-var protocols = []string{"simple", "extended", "prepared"}
+// A workload is what pgbench is told to do.
+type workload struct {
+	title   string
+	args    []string
+	clients []int
+}
+
+func (l *lab) workloads() []workload {
+	some := func(n int) []int { return []int{min(n, slices.Max(l.clients))} }
+	return []workload{
+		{"one row by its key, simple protocol", []string{"-S", "-M", "simple"}, l.clients},
+		{"one row by its key, extended protocol", []string{"-S", "-M", "extended"}, l.clients},
+		{"one row by its key, prepared statements", []string{"-S", "-M", "prepared"}, l.clients},
+		{"TPC-B, prepared statements", []string{"-M", "prepared"}, some(16)},
+		{"a connection for each row", []string{"-S", "-C"}, some(8)},
+	}
+}
 
 // measure runs all workloads and prints a table of each protocol as soon as it is complete.
 func (l *lab) measure(ctx context.Context) error {
-	runs := len(protocols) * len(l.clients) * l.rounds * len(l.entries)
+	runs := 0
+	for _, w := range l.workloads() {
+		runs += len(w.clients) * l.rounds * len(l.entries)
+	}
 	fmt.Printf("%s\n", machine())
 	for _, e := range l.entries {
 		fmt.Printf("  %-15s %s\n", e.name, e.about)
 	}
-	fmt.Printf("pgbench -S, medians of %d rounds of %d s: about %v\n", l.rounds, l.seconds,
+	fmt.Printf("pgbench, medians of %d rounds of %d s: about %v\n", l.rounds, l.seconds,
 		(time.Duration(runs) * (time.Duration(l.seconds)*time.Second + 300*time.Millisecond)).Round(10*time.Second))
-	for _, protocol := range protocols {
-		fmt.Printf("\n%s protocol\n", protocol)
+	for _, w := range l.workloads() {
+		fmt.Printf("\n%s\n", w.title)
 		out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-		fmt.Fprintln(out, "clients\tway\tqueries/s\tlatency\tof direct\tof pgbouncer\tCPU/query\tconnector\t")
+		fmt.Fprintln(out, "clients\tway\ttps\tof direct\tof pgbouncer\tp50\tp95\tp99\tCPU\tof pgbouncer\tconnector\tallocations\t")
 		var failures []string
-		for _, clients := range l.clients {
-			results, err := l.workload(ctx, protocol, clients)
+		for _, clients := range w.clients {
+			results, err := l.workload(ctx, w, clients)
 			if err != nil {
 				return err
 			}
@@ -64,14 +84,14 @@ func (l *lab) measure(ctx context.Context) error {
 
 // workload measures one: the entries take turns in each round. A failed entry is left out of
 // the rounds that follow.
-func (l *lab) workload(ctx context.Context, protocol string, clients int) ([]result, error) {
+func (l *lab) workload(ctx context.Context, w workload, clients int) ([]result, error) {
 	results := make([]result, len(l.entries))
 	for range l.rounds {
 		for i, e := range l.entries {
 			if results[i].err != nil {
 				continue
 			}
-			s, err := l.round(ctx, e, protocol, clients)
+			s, err := l.round(ctx, e, w, clients)
 			if ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
@@ -87,23 +107,25 @@ func (l *lab) workload(ctx context.Context, protocol string, clients int) ([]res
 
 // What pgbench 15 and later print.
 var (
-	tpsLine     = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
-	latencyLine = regexp.MustCompile(`(?m)^latency average = ([0-9.]+) ms`)
-	countLine   = regexp.MustCompile(`(?m)^number of transactions actually processed: ([0-9]+)`)
+	tpsLine   = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
+	countLine = regexp.MustCompile(`(?m)^number of transactions actually processed: ([0-9]+)`)
 )
 
-func (l *lab) round(ctx context.Context, e entry, protocol string, clients int) (sample, error) {
+func (l *lab) round(ctx context.Context, e entry, w workload, clients int) (sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(l.seconds)*time.Second+30*time.Second)
 	defer cancel()
 	before, err := cpuOf(e.cpu, e.tunnel)
 	if err != nil {
 		return sample{}, err
 	}
-	out, err := l.stage.Output(ctx, harness.Command{Name: "pgbench", Path: l.pgbench, Env: e.target.Env(), Args: []string{"-n", "-S",
-		"-M", protocol, "-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, 2)), "-T", strconv.Itoa(l.seconds)}}, "")
+	allocsBefore := e.allocs(ctx)
+	logs := l.stage.Path("pgbench")
+	out, err := l.stage.Output(ctx, harness.Command{Name: "pgbench", Path: l.pgbench, Env: e.target.Env(), Args: append([]string{"-n",
+		"-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, 2)), "-T", strconv.Itoa(l.seconds), "-l", "--log-prefix", logs}, w.args...)}, "")
 	if err != nil {
 		return sample{}, err
 	}
+	allocsAfter := e.allocs(ctx)
 	after, err := cpuOf(e.cpu, e.tunnel)
 	if err != nil {
 		return sample{}, err
@@ -113,7 +135,7 @@ func (l *lab) round(ctx context.Context, e entry, protocol string, clients int) 
 	for _, figure := range []struct {
 		line  *regexp.Regexp
 		value *float64
-	}{{tpsLine, &s.tps}, {latencyLine, &s.latency}, {countLine, &n}} {
+	}{{tpsLine, &s.tps}, {countLine, &n}} {
 		match := figure.line.FindStringSubmatch(out)
 		if match == nil {
 			return s, errors.New("pgbench printed no figures")
@@ -127,7 +149,9 @@ func (l *lab) round(ctx context.Context, e entry, protocol string, clients int) 
 	}
 	s.cpu = time.Duration(float64(after[0]-before[0]) / n)
 	s.tunnel = time.Duration(float64(after[1]-before[1]) / n)
-	return s, nil
+	s.allocs = (allocsAfter - allocsBefore) / n
+	s.p50, s.p95, s.p99, err = percentiles(logs)
+	return s, err
 }
 
 func cpuOf(processes ...*harness.Process) (times [2]time.Duration, err error) {
@@ -143,26 +167,30 @@ func cpuOf(processes ...*harness.Process) (times [2]time.Duration, err error) {
 
 // table writes the rows of one number of clients, and returns why some are empty.
 func (l *lab) table(out *tabwriter.Writer, clients int, results []result) (failures []string) {
-	var direct, pgbouncer float64
+	var direct, pgbouncer, cpu float64
 	for i, e := range l.entries {
 		switch tps := results[i].median(func(s sample) float64 { return s.tps }); {
 		case e.name == "direct":
 			direct = tps
 		case strings.HasPrefix(e.name, "pgbouncer"): // the faster of two
-			pgbouncer = max(pgbouncer, tps)
+			if tps > pgbouncer {
+				pgbouncer, cpu = tps, results[i].median(func(s sample) float64 { return float64(s.cpu) })
+			}
 		}
 	}
 	for i, e := range l.entries {
 		r := results[i]
 		if r.err != nil {
-			fmt.Fprintf(out, "%d\t%s\tfails\t-\t-\t-\t-\t-\t\n", clients, e.name)
+			fmt.Fprintf(out, "%d\t%s\tfails\t-\t-\t-\t-\t-\t-\t-\t-\t-\t\n", clients, e.name)
 			failures = append(failures, fmt.Sprintf("%s with %d clients: %s", e.name, clients, reason(r.err)))
 			continue
 		}
 		tps := r.median(func(s sample) float64 { return s.tps })
-		fmt.Fprintf(out, "%d\t%s\t%.0f\t%.2f ms\t%s\t%s\t%s\t%s\t\n", clients, e.name, tps, r.median(func(s sample) float64 { return s.latency }),
-			ratio(tps, direct), ratio(tps, pgbouncer), micros(e.cpu, r.median(func(s sample) float64 { return float64(s.cpu) })),
-			micros(e.tunnel, r.median(func(s sample) float64 { return float64(s.tunnel) })))
+		own := r.median(func(s sample) float64 { return float64(s.cpu) })
+		fmt.Fprintf(out, "%d\t%s\t%.0f\t%s\t%s\t%.2f ms\t%.2f ms\t%.2f ms\t%s\t%s\t%s\t%s\t\n", clients, e.name, tps, ratio(tps, direct), ratio(tps, pgbouncer),
+			r.median(func(s sample) float64 { return s.p50 }), r.median(func(s sample) float64 { return s.p95 }), r.median(func(s sample) float64 { return s.p99 }),
+			micros(e.cpu, own), ratio(own, cpu), micros(e.tunnel, r.median(func(s sample) float64 { return float64(s.tunnel) })),
+			e.count(r.median(func(s sample) float64 { return s.allocs })))
 	}
 	return failures
 }

@@ -24,7 +24,7 @@ func (l *lab) addSluice(ctx context.Context, pg *harness.Postgres) error {
 		return err
 	}
 	direct.CAFile = ""
-	l.entries = append(l.entries, entry{name: "sluice", about: "the proxy straight to the origin", target: direct, cpu: server})
+	l.entries = append(l.entries, entry{name: "sluice", about: "the proxy straight to the origin", target: direct, cpu: server, server: sluice})
 
 	tokenFile, err := sluice.Tunnel(ctx, "vpc-1")
 	if err != nil {
@@ -40,6 +40,6 @@ func (l *lab) addSluice(ctx context.Context, pg *harness.Postgres) error {
 		return err
 	}
 	through.CAFile = ""
-	l.entries = append(l.entries, entry{name: "sluice+tunnel", about: "proxy, relay (in the proxy's process) and connector", target: through, cpu: server, tunnel: connector})
+	l.entries = append(l.entries, entry{name: "sluice+tunnel", about: "proxy, relay (in the proxy's process) and connector", target: through, cpu: server, tunnel: connector, server: sluice})
 	return nil
 }
