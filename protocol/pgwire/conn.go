@@ -36,7 +36,10 @@ func BuffersInUse() int64 { return buffersOut.Load() }
 type Conn struct {
 	net.Conn
 	raw    syscall.RawConn // nil where Conn is not a plain socket
+	socket syscall.RawConn // the plain socket below, TLS or not; nil if there is none
 	onRead func(fd uintptr) bool
+	onPeek func(fd uintptr)
+	silent bool // what onPeek found
 	thrift bool
 
 	buf  *[BufferSize]byte // nil while idle
@@ -60,6 +63,14 @@ func NewConn(nc net.Conn, thrifty bool) *Conn {
 			c.raw, c.onRead = raw, c.readSocket
 		}
 	}
+	if c.socket = c.raw; c.socket == nil {
+		if sc, ok := below(nc).(syscall.Conn); ok {
+			if raw, err := sc.SyscallConn(); err == nil {
+				c.socket = raw
+			}
+		}
+	}
+	c.onPeek = c.peek
 	return c
 }
 
@@ -205,7 +216,7 @@ func (c *Conn) fillHead() error {
 // stream it is watched whether something comes to be read, because there is no
 // other way to find out without waiting.
 func (c *Conn) Rest() {
-	if c.socket() != nil {
+	if c.socket != nil {
 		return
 	}
 	if s, ok := below(c.Conn).(interface{ WaitRead() error }); ok {
@@ -225,14 +236,9 @@ func (c *Conn) Quiet() bool {
 	if c.w > c.r {
 		return false
 	}
-	if raw := c.socket(); raw != nil {
-		quiet := false
-		err := raw.Control(func(fd uintptr) {
-			var one [1]byte
-			_, _, err := syscall.Recvfrom(int(fd), one[:], syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
-			quiet = err == syscall.EAGAIN
-		})
-		return err == nil && quiet
+	if c.socket != nil {
+		c.silent = false
+		return c.socket.Control(c.onPeek) == nil && c.silent
 	}
 	if c.resting == nil {
 		return true
@@ -249,34 +255,31 @@ func (c *Conn) Quiet() bool {
 	return c.SetReadDeadline(time.Time{}) == nil && quiet
 }
 
+// peek looks whether the socket has nothing to read. It asks by poll, which takes
+// no address that would have to be allocated.
+func (c *Conn) peek(fd uintptr) {
+	p := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}}
+	n, err := unix.Poll(p[:], 0)
+	for err == unix.EINTR {
+		n, err = unix.Poll(p[:], 0)
+	}
+	c.silent = n == 0 && err == nil
+}
+
 // Gone reports, without blocking, whether the peer has closed or reset its side
 // of a socket, also where bytes that it sent before are still unread. A
 // connection that is no socket is never gone by this account.
 func (c *Conn) Gone() bool {
-	raw := c.socket()
-	if raw == nil {
+	if c.socket == nil {
 		return false
 	}
 	gone := false
-	err := raw.Control(func(fd uintptr) {
+	err := c.socket.Control(func(fd uintptr) {
 		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
 		n, err := unix.Poll(p, 0)
 		gone = err == nil && n == 1 && p[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
 	})
 	return err != nil || gone
-}
-
-// socket is the plain socket below the connection, TLS or not; nil if there is none.
-func (c *Conn) socket() syscall.RawConn {
-	if c.raw != nil {
-		return c.raw
-	}
-	if sc, ok := below(c.Conn).(syscall.Conn); ok {
-		if raw, err := sc.SyscallConn(); err == nil {
-			return raw
-		}
-	}
-	return nil
 }
 
 // below is what a TLS connection runs over, and any other connection itself.
