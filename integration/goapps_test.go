@@ -135,7 +135,7 @@ func testPQCopy(t *testing.T, target harness.Target) {
 	tx, err := db.BeginTx(ctx, nil)
 	must(t, err)
 	defer tx.Rollback()
-	s, err := tx.PrepareContext(ctx, pq.CopyIn("pq_copy", "a", "b"))
+	s, err := tx.PrepareContext(ctx, "copy pq_copy (a, b) from stdin")
 	must(t, err)
 	for i := range 5000 {
 		_, err := s.ExecContext(ctx, i, strings.Repeat("x", 50))
