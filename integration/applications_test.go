@@ -34,7 +34,7 @@ var applications = []struct {
 // notYet are what pooled connections cannot do so far, because it needs a connection of the client's
 // own for longer than a transaction. They are reported, and fail nothing.
 var notYet = [][2]string{
-	{"Kysely", "migrations"},               // two migrators at once take turns by a session's advisory lock
+	{"Kysely", "migrations (Pooling49)"},   // two migrators at once take turns by a session's advisory lock
 	{"psycopg 3", "prepared statements"},   // 3.1 deallocates by SQL in the extended protocol
 	{"Django", "iterators and time zones"}, // cursors WITH HOLD
 }

@@ -16,7 +16,7 @@ const orders = pgTable('drizzle_orders', { id: serial('id').primaryKey(), custom
 const pool = new pg.Pool({ ssl, max: 10 });
 const db = drizzle(pool);
 
-await check(driver, 'migrations', async () => {
+await check(driver, 'migrations (Pooling49)', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'drizzle-'));
   const entries = [
     'create table drizzle_customers (id serial primary key, name text not null)',

@@ -8,7 +8,7 @@ import { check, range, ssl } from './check.mjs';
 const driver = 'Kysely';
 const db = new Kysely({ dialect: new PostgresDialect({ pool: new pg.Pool({ ssl, max: 10 }), cursor: Cursor }) });
 
-await check(driver, 'migrations', async () => {
+await check(driver, 'migrations (Pooling49)', async () => {
   const migrations = {
     '1_customers': { up: (k) => k.schema.createTable('kysely_customers').addColumn('id', 'serial', (c) => c.primaryKey()).addColumn('name', 'text', (c) => c.notNull()).execute(),
       down: (k) => k.schema.dropTable('kysely_customers').execute() },

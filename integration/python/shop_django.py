@@ -26,7 +26,7 @@ django.setup()
 from shop.models import Product  # noqa: E402, after the set-up
 
 
-@check(DRIVER, "migrations")
+@check(DRIVER, "migrations (Pooling49)")
 def _():
     call_command("migrate", verbosity=0)
     call_command("migrate", "shop", "0001", verbosity=0)

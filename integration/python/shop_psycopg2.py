@@ -103,7 +103,7 @@ def _():
     connection(batch)
 
 
-@check(DRIVER, "asynchronous rows of 1 MB")
+@check(DRIVER, "asynchronous rows of 1 MB (Pooling48)")
 def _():
     import select
     conn = psycopg2.connect("", async_=1)

@@ -76,7 +76,7 @@ def _():
             assert [row[0] for row in copy.rows()] == list(range(5000))
 
 
-@check(DRIVER, "asyncio, rows of 1 MB")
+@check(DRIVER, "asyncio, rows of 1 MB (Pooling48)")
 def _():
     async def client(i):
         async with await psycopg.AsyncConnection.connect("") as conn:

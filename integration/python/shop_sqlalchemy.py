@@ -53,7 +53,7 @@ def downgrade():
 """
 
 
-@check("Alembic", "migrations")
+@check("Alembic", "migrations (Pooling49)")
 def _():
     with tempfile.TemporaryDirectory() as folder:
         versions = pathlib.Path(folder, "versions")
