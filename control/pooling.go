@@ -17,7 +17,16 @@ type Pooling struct {
 	IdleTransactionTimeout int `json:"idle_transaction_timeout,omitempty"`
 	// ForwardApplicationName shows the drivers' application_name at the origin in place of Sluice's.
 	ForwardApplicationName bool `json:"forward_application_name,omitempty"`
+	// SessionState says what becomes of what clients change in their sessions; "" is SessionReplay.
+	SessionState string `json:"session_state,omitempty"`
 }
+
+// Values of Pooling.SessionState.
+const (
+	SessionReplay = "replay" // it is the client's own on every origin connection
+	SessionReset  = "reset"  // it ends with the transaction, as Hyperdrive has it
+	SessionPin    = "pin"    // as SessionReplay; who may have changed it unseen keeps the origin connection
+)
 
 // Unlimited is a Pooling.QueryTimeout without an end.
 const Unlimited = -1
@@ -40,6 +49,11 @@ func (p *Pooling) validate(f *access.Faults, limit int) {
 		if t.seconds < 0 || t.seconds > maxPoolingSeconds {
 			f.Addf(t.field, "must be between 0 and %d seconds; 0 is the default", maxPoolingSeconds)
 		}
+	}
+	switch p.SessionState {
+	case "", SessionReplay, SessionReset, SessionPin:
+	default:
+		f.Addf("session_state", "must be %s, %s or %s, not %q", SessionReplay, SessionReset, SessionPin, clip(p.SessionState))
 	}
 	if p.QueryTimeout < Unlimited || p.QueryTimeout > maxPoolingSeconds {
 		f.Addf("query_timeout", "must be between 0 and %d seconds, 0 for the default, or %d for no limit", maxPoolingSeconds, Unlimited)

@@ -234,8 +234,13 @@ func (p *Proxy) configure(of *control.Database, certificate func(id string) (*co
 	return postgres.Config{
 		Dial: dial, Host: of.Origin.Host, Database: of.Origin.Database, User: of.Origin.User, Password: password.Reveal(), FormerPassword: former.Reveal(),
 		TLS: tlsConfig, Generation: of.Generation, Limits: p.limits(of), ForwardApplicationName: of.Pooling.ForwardApplicationName,
-		Cache: p.cache, Caching: caching(of.Caching),
+		Cache: p.cache, Caching: caching(of.Caching), Policy: policies[of.Pooling.SessionState],
 	}, nil
+}
+
+// policies are the dialect's, by what the state calls them; Replay where it says nothing.
+var policies = map[string]postgres.Policy{
+	control.SessionReplay: postgres.Replay, control.SessionReset: postgres.Reset, control.SessionPin: postgres.Pin,
 }
 
 // caching is a database's own policy.

@@ -25,7 +25,7 @@ func (p *Proxy) Pool(databaseID string) *control.Pool {
 	out := &control.Pool{
 		Proxy: fmt.Sprintf("%s/%d", host, os.Getpid()), Clients: p.server.ClientsOf(d.Database),
 		Max: s.Max, Open: s.Live, Idle: s.Idle, Dialing: s.Dialing, Waiting: s.Waiting,
-		OldestWait: s.OldestWait.Seconds(), OldestLease: s.OldestLease.Seconds(),
+		OldestWait: s.OldestWait.Seconds(), OldestLease: s.OldestLease.Seconds(), Pinned: n.PinnedBy,
 		Queries: n.Queries, Leases: s.Gets, Waits: s.Waits, Timeouts: s.Timeouts,
 		Dials: make(map[string]uint64), DialErrors: s.DialErrors, Closed: make(map[string]uint64),
 		Settings: n.ParamSets, Reprepared: n.RePrepares, Resets: n.Resets, Cancels: n.Cancels, Abandoned: n.ClientsGone,

@@ -15,6 +15,7 @@ type poolingFlags struct {
 	minConnections                                        int
 	connect, wait, idle, lifetime, query, idleTransaction time.Duration
 	noQueryTimeout, forwardApplicationName                bool
+	sessionState                                          string
 }
 
 func (p *poolingFlags) add(set *pflag.FlagSet) {
@@ -27,6 +28,7 @@ func (p *poolingFlags) add(set *pflag.FlagSet) {
 	set.BoolVar(&p.noQueryTimeout, "no-query-timeout", false, "let statements run as long as they like")
 	set.DurationVar(&p.idleTransaction, "idle-transaction-timeout", 0, "how long a driver may be silent in a transaction before it is disconnected; 0 for no limit")
 	set.BoolVar(&p.forwardApplicationName, "forward-application-name", false, "show the drivers' application_name at the origin in place of Sluice's")
+	set.StringVar(&p.sessionState, "session-state", "replay", "what becomes of a session's settings: replay on every connection, reset after each transaction, or pin the connection where a function may have changed them")
 }
 
 // body is what was given, nil where nothing was.
@@ -37,6 +39,7 @@ func (p *poolingFlags) body(d *databaseFlags) (*v4.PoolingWrite, error) {
 	w := v4.PoolingWrite{
 		MinConnections:         given(d, "min-connections", &p.minConnections),
 		ForwardApplicationName: given(d, "forward-application-name", &p.forwardApplicationName),
+		SessionState:           given(d, "session-state", &p.sessionState),
 	}
 	for _, t := range []struct {
 		flag  string
@@ -91,6 +94,9 @@ func poolingText(p v4.Pooling) string {
 	}
 	if p.ForwardApplicationName {
 		parts = append(parts, "application_name forwarded")
+	}
+	if p.SessionState != "" && p.SessionState != "replay" {
+		parts = append(parts, "session state "+p.SessionState)
 	}
 	return strings.Join(parts, ", ")
 }

@@ -55,6 +55,7 @@ func applyPooling(p *control.Pooling, body *v4.PoolingWrite) {
 	set(&p.QueryTimeout, body.QueryTimeout)
 	set(&p.IdleTransactionTimeout, body.IdleTransactionTimeout)
 	set(&p.ForwardApplicationName, body.ForwardApplicationName)
+	set(&p.SessionState, body.SessionState)
 }
 
 // applyOrigin changes an origin. A port makes it a direct one and an access client one behind a tunnel: what belonged to the other

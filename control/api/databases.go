@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -32,13 +33,18 @@ func showDatabase(d *control.Database) v4.Database {
 		MTLS:                  showMTLS(d.MTLS),
 		Caching:               v4.Caching{Disabled: d.Caching.Disabled, MaxAge: d.Caching.MaxAge, StaleWhileRevalidate: d.Caching.StaleWhileRevalidate},
 		OriginConnectionLimit: d.OriginConnectionLimit,
-		Pooling:               v4.Pooling(d.Pooling),
+		Pooling:               showPooling(d.Pooling),
 		Generation:            d.Generation,
 		Version:               d.Version,
 		CacheEpoch:            d.CacheEpoch,
 		CreatedOn:             d.CreatedOn,
 		ModifiedOn:            d.ModifiedOn,
 	}
+}
+
+func showPooling(p control.Pooling) v4.Pooling {
+	p.SessionState = cmp.Or(p.SessionState, control.SessionReplay)
+	return v4.Pooling(p)
 }
 
 func showMTLS(m control.MTLS) v4.MTLS {

@@ -96,13 +96,14 @@ func TestDatabaseChanges(t *testing.T) {
 	if got.Caching.MaxAge != 30 || got.Caching.StaleWhileRevalidate != 15 || got.Origin != made.Origin || got.Generation != 1 {
 		t.Errorf("patched %+v", got)
 	}
-	got = must[v4.Database](w, "PATCH", path, `{"pooling": {"query_timeout": -1, "min_connections": 7, "forward_application_name": true}, "mtls": {"sslmode": "verify-full", "server_name": "db.example.com"}}`)
-	if got.Pooling != (v4.Pooling{QueryTimeout: -1, MinConnections: 7, ForwardApplicationName: true}) || got.MTLS.ServerName != "db.example.com" || got.Generation != 2 {
+	got = must[v4.Database](w, "PATCH", path, `{"pooling": {"query_timeout": -1, "min_connections": 7, "forward_application_name": true, "session_state": "reset"}, "mtls": {"sslmode": "verify-full", "server_name": "db.example.com"}}`)
+	if got.Pooling != (v4.Pooling{QueryTimeout: -1, MinConnections: 7, ForwardApplicationName: true, SessionState: "reset"}) || got.MTLS.ServerName != "db.example.com" || got.Generation != 2 {
 		t.Errorf("patched %+v", got)
 	}
-	w.refused("PATCH", path, `{"pooling": {"query_timeout": -2, "wait_timeout": 1000000, "min_connections": 21}, "mtls": {"server_name": "a b"}}`, 400, codeInvalid,
+	w.refused("PATCH", path, `{"pooling": {"query_timeout": -2, "wait_timeout": 1000000, "min_connections": 21, "session_state": "keep"}, "mtls": {"server_name": "a b"}}`, 400, codeInvalid,
 		"pooling.query_timeout: must be between 0 and 604800 seconds, 0 for the default, or -1 for no limit",
 		"pooling.wait_timeout: must be between 0 and 604800 seconds; 0 is the default",
+		`pooling.session_state: must be replay, reset or pin, not "keep"`,
 		"pooling.min_connections: must be between 0 and origin_connection_limit, which is 20",
 		"mtls.server_name: must be a host name or an address")
 	if got = must[v4.Database](w, "PATCH", path, `{"pooling": {"query_timeout": 0}}`); got.Pooling.QueryTimeout != 0 || got.Pooling.MinConnections != 7 {

@@ -75,6 +75,9 @@ type Pooling struct {
 	QueryTimeout           int  `json:"query_timeout"` // -1: no limit
 	IdleTransactionTimeout int  `json:"idle_transaction_timeout"`
 	ForwardApplicationName bool `json:"forward_application_name"`
+	// SessionState is replay, reset or pin: whether what clients change in their sessions is put in force again on every origin
+	// connection, ends with the transaction, or, where it may have changed unseen, keeps the origin connection.
+	SessionState string `json:"session_state"`
 }
 
 // PoolingWrite is the pooling in a DatabaseWrite.
@@ -87,6 +90,8 @@ type PoolingWrite struct {
 	QueryTimeout           *int  `json:"query_timeout,omitempty"`
 	IdleTransactionTimeout *int  `json:"idle_transaction_timeout,omitempty"`
 	ForwardApplicationName *bool `json:"forward_application_name,omitempty"`
+	// SessionState is replay, the default, reset or pin.
+	SessionState *string `json:"session_state,omitempty"`
 }
 
 // Caching says what may be answered from the cache.
