@@ -23,6 +23,7 @@ type mailbox struct {
 	size    int
 	waiting bool // the serving goroutine waits for the driver
 	woken   bool // and was told to look here
+	unseen  bool // some came while it did not wait, and it has not looked since
 	full    bool // more came than there was room for
 
 	listens map[string]bool // by channel: true, or false while its LISTEN may be rolled back
@@ -48,6 +49,7 @@ func (m *mailbox) put(c *client, channel string, msg []byte) {
 	}
 	m.letters = append(m.letters, letter{channel, msg})
 	m.some.Store(true)
+	m.unseen = m.unseen || !m.waiting
 	m.wake(c)
 }
 
@@ -65,9 +67,10 @@ func (c *client) fill() (read bool, err error) {
 	m := &c.mail
 	m.mu.Lock()
 	m.waiting = true
-	if len(m.letters) > 0 && !c.attached() {
+	if m.unseen || len(m.letters) > 0 && !c.attached() {
 		m.wake(c)
 	}
+	m.unseen = false
 	m.mu.Unlock()
 	err = c.conn.Fill()
 	m.mu.Lock()
@@ -77,6 +80,7 @@ func (c *client) fill() (read bool, err error) {
 		_ = c.conn.SetReadDeadline(time.Time{})
 	}
 	full := m.full
+	m.unseen = m.unseen || woken && err == nil // what the driver sent comes first
 	m.mu.Unlock()
 	if !woken || full || !isTimeout(err) {
 		return true, err
