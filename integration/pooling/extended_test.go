@@ -3,6 +3,7 @@ package pooling
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -523,6 +524,39 @@ func TestPooling17(t *testing.T) {
 	x.want("1 Z:I", parse("s", "select 1"), syncMsg)
 	x.want("C:BEGIN Z:T E:42601 Z:E E:25P02 Z:E C:ROLLBACK Z:I", q("begin"), q("bad"), q("deallocate s"), q("rollback"))
 	x.want("2 D:1 C:SELECT_1 Z:I", bind("s"), execute, syncMsg)
+}
+
+// psycopg 3.1 deallocates by the extended protocol.
+func TestPooling17Extended(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x := w.wire(t)
+	by := func(sql string) []pgproto3.FrontendMessage {
+		return []pgproto3.FrontendMessage{parse("", sql), bind(""), describePortal(""), execute}
+	}
+	prepare := []pgproto3.FrontendMessage{parse("s", "select 1"), syncMsg}
+	in := func(all ...[]pgproto3.FrontendMessage) []pgproto3.FrontendMessage { return slices.Concat(all...) }
+	one := func(m ...pgproto3.FrontendMessage) []pgproto3.FrontendMessage { return m }
+	for _, c := range []struct {
+		what, want string
+		send       []pgproto3.FrontendMessage
+	}{
+		{"outside", "1 Z:I 1 2 n C:DEALLOCATE Z:I E:26000 Z:I", in(prepare, by("deallocate s"), one(syncMsg, bind("s"), syncMsg))},
+		{"again", "1 2 n E:26000 Z:I", in(by("deallocate s"), one(syncMsg))},
+		{"in a transaction", "1 Z:I C:BEGIN Z:T 1 2 n C:DEALLOCATE Z:T C:COMMIT Z:I E:26000 Z:I",
+			in(prepare, one(q("begin")), by("deallocate s"), one(syncMsg, q("commit"), bind("s"), syncMsg))},
+		{"not described", "1 Z:I 1 2 C:DEALLOCATE Z:I", in(prepare, one(parse("", "deallocate s"), bind(""), execute, syncMsg))},
+		{"in a group with others", "1 Z:I 1 2 T D:2 C:SELECT_1 1 2 n C:DEALLOCATE 1 2 T D:3 C:SELECT_1 Z:I",
+			in(prepare, by("select 2"), by("deallocate s"), by("select 3"), one(syncMsg))},
+		{"behind an error", "1 Z:I E:42601 Z:I 2 D:1 C:SELECT_1 Z:I",
+			in(prepare, by("bad"), by("deallocate s"), one(syncMsg, bind("s"), execute, syncMsg))},
+		{"in a failed transaction", "C:BEGIN Z:T E:42601 Z:E E:25P02 Z:E C:ROLLBACK Z:I 2 D:1 C:SELECT_1 Z:I",
+			in(one(q("begin"), q("bad")), by("deallocate s"), one(syncMsg, q("rollback"), bind("s"), execute, syncMsg))},
+		{"with a Flush", "1 2 n C:DEALLOCATE Z:I 1 Z:I", in(by("deallocate s"), one(flush, syncMsg), prepare)},
+		{"with arguments it does not take", "1 E:08P01 Z:I", one(parse("", "deallocate s"), bind("", "x"), execute, syncMsg)},
+	} {
+		t.Run(c.what, func(t *testing.T) { x.want(c.want, c.send...) })
+	}
 }
 
 func TestPooling18(t *testing.T) {

@@ -46,6 +46,12 @@ func (c *client) takeParse(full int, b []byte) (taken, error) {
 		return taken{wait: true}, nil
 	}
 	msg := b[pgwire.HeaderSize:min(full, len(b))]
+	if len(name) == 0 && !long {
+		if n, t := c.ownGroup(b, textOf(msg[1:])); n > 0 || t != (taken{}) {
+			c.requests.cut(n)
+			return t, nil
+		}
+	}
 	rest, avail := full, len(b)
 	if long {
 		var err error

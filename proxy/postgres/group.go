@@ -42,28 +42,12 @@ func readGroup(b []byte) (g group, ok bool) {
 	if !ok {
 		return g, false
 	}
-	switch typ {
-	case pgwire.MsgQuery:
+	if typ == pgwire.MsgQuery {
 		text, more, ok := pgwire.CString(body)
 		g.simple, g.describe, g.text, g.size = true, true, text, len(b)-len(rest)
 		return g, ok && len(more) == 0
-	case pgwire.MsgParse:
-		g.parse = true
-		if g.name, g.body, ok = pgwire.CString(body); !ok || !g.setBody(g.body) {
-			return g, false
-		}
-		if typ, body, rest, ok = next(rest); !ok {
-			return g, false
-		}
 	}
-	if typ != pgwire.MsgBind || !g.takeBind(body) {
-		return g, false
-	}
-	if typ, body, rest, ok = next(rest); ok && typ == pgwire.MsgDescribe && string(body) == "P\x00" {
-		g.describe = true
-		typ, body, rest, ok = next(rest)
-	}
-	if !ok || typ != pgwire.MsgExecute || string(body) != "\x00\x00\x00\x00\x00" { // of the unnamed portal, all rows
+	if g, rest, ok = readExecute(b); !ok {
 		return g, false
 	}
 	if typ, body, rest, ok = next(rest); !ok || typ != pgwire.MsgSync || len(body) != 0 {
@@ -71,6 +55,35 @@ func readGroup(b []byte) (g group, ok bool) {
 	}
 	g.size = len(b) - len(rest)
 	return g, true
+}
+
+// readExecute reads what b starts with, from a Parse or a Bind to the Execute, and
+// returns what comes behind it.
+func readExecute(b []byte) (g group, rest []byte, ok bool) {
+	typ, body, rest, ok := next(b)
+	if ok && typ == pgwire.MsgParse {
+		g.parse = true
+		if g.name, g.body, ok = pgwire.CString(body); !ok || !g.setBody(g.body) {
+			return g, nil, false
+		}
+		typ, body, rest, ok = next(rest)
+	}
+	if !ok || typ != pgwire.MsgBind || !g.takeBind(body) {
+		return g, nil, false
+	}
+	if typ, body, rest, ok = next(rest); ok && typ == pgwire.MsgDescribe && string(body) == "P\x00" {
+		g.describe = true
+		typ, body, rest, ok = next(rest)
+	}
+	// Of the unnamed portal, all rows.
+	return g, rest, ok && typ == pgwire.MsgExecute && string(body) == "\x00\x00\x00\x00\x00"
+}
+
+// bare reports whether a group has no parameters.
+func (g *group) bare() bool {
+	n := 0
+	_, ok := g.parameters(func(int, uint16, []byte) { n++ })
+	return ok && n == 0 && len(g.types) == 0
 }
 
 // setBody takes the body of a Parse apart.

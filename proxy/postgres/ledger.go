@@ -22,11 +22,11 @@ const (
 type entry struct {
 	kind  byte // type of the message; MsgClose only where a statement is closed
 	flags uint8
-	name  string        // Parse, Close: the client's name of the statement. Local Query: the tag
+	name  string        // Parse, Close: the client's name of the statement. Local Query, Execute: the tag
 	named *named        // Parse, Close: what the name stood for; nil for the unnamed one. Describe: who is told
 	stmt  *statement    // Parse, Bind, Describe: the statement; nil for the unnamed one
 	on    *prepared     // Parse, own Close, Describe: the statement on the origin connection
-	told  shape         // Describe: what the driver knew before
+	told  shape         // Describe: what the driver knew before. Local Execute: shapeNone where that is to be told
 	gen   uint64        // Parse of the unnamed statement, and what forgets it: which one it was
 	err   *pgwire.Error // what replaces the origin's error, which is provoked
 }

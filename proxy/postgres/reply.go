@@ -110,6 +110,8 @@ func (c *client) settle() {
 				c.release(e.named)
 			}
 			*b = pgwire.AppendMessage(*b, pgwire.MsgCloseComplete)
+		case pgwire.MsgExecute:
+			*b = e.appendOwn(*b)
 		case pgwire.MsgQuery:
 			*b = append(pgwire.AppendCommandComplete(*b, e.name), c.session.reports...)
 			c.session.reports = nil

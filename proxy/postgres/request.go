@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"bytes"
-	"strings"
 
 	"github.com/sluicedb/sluice/protocol/pgwire"
 	"github.com/sluicedb/sluice/proxy/query"
@@ -238,82 +237,6 @@ func (c *client) takeQuery(full int, b []byte) (taken, error) {
 	c.ledger.push(e)
 	c.pass(full, len(b), false)
 	return taken{boundary: true}, nil
-}
-
-// ownCommand answers a command from the client's own state, where it can.
-func (c *client) ownCommand(cmd query.Own, name string) bool {
-	idle := c.origin == nil || c.status == pgwire.TxIdle && c.ledger.owed == 0 && !c.unsynced && !c.copying
-	var tag string
-	switch {
-	case cmd == query.DiscardAll && idle:
-		tag = "DISCARD ALL"
-		c.forgetStatements()
-		c.forgetSession()
-	case cmd == query.DiscardAll: // in a transaction block it is the origin's to refuse
-		return false
-	case c.origin != nil && c.status == pgwire.TxFailed:
-		return false
-	case cmd == query.DeallocateAll:
-		c.forgetStatements()
-		if c.mayHave(query.Prepares) { // those of PREPARE are on the origin
-			return false
-		}
-		tag = "DEALLOCATE ALL"
-	default:
-		n := c.statements[name]
-		if n == nil {
-			return false
-		}
-		tag = "DEALLOCATE"
-		delete(c.statements, name)
-		c.release(n)
-	}
-	c.unnamedOK = false
-	if c.origin != nil {
-		c.ledger.push(entry{kind: pgwire.MsgQuery, flags: local, name: tag})
-		return true
-	}
-	c.replies.put(pgwire.AppendReadyForQuery(append(pgwire.AppendCommandComplete(nil, tag), c.session.reports...), pgwire.TxIdle))
-	c.session.reports = nil
-	return true
-}
-
-// forgetSession takes the client's session back to its beginning. What it has left
-// on its origin connection goes when that is given back.
-func (c *client) forgetSession() {
-	s := &c.session
-	for _, p := range *c.db.welcome.Load() {
-		name := strings.ToLower(p.Name)
-		if _, changed := s.state.get(name); changed {
-			value, begun := s.base.get(name)
-			if !begun {
-				value = p.Value
-			}
-			s.reports = pgwire.AppendParameterStatus(s.reports, p.Name, value)
-		}
-	}
-	c.left.session |= s.asked.reasons
-	c.setState(s.base)
-	s.touched, s.restore, s.unlisten, s.asked = nil, nil, nil, asking{}
-	c.unlisten(func(string, bool) bool { return true })
-	if c.origin != nil {
-		c.left.session |= query.Dirty | s.pins
-		c.origin.state = ""
-		s.discarded = true
-	}
-}
-
-func (c *client) forgetStatements() {
-	for _, n := range c.statements {
-		c.release(n)
-	}
-	c.statements = nil
-}
-
-// release gives up what a name stood for.
-func (c *client) release(n *named) {
-	c.namedBytes -= len(n.stmt.body)
-	c.db.statements.release(n.stmt)
 }
 
 func (c *client) takeSync(full int, b []byte) (taken, error) {
