@@ -31,14 +31,6 @@ var applications = []struct {
 	{"JDBC", java("Shop.java")},
 }
 
-// notYet are what pooled connections cannot do so far, because it needs a connection of the client's
-// own for longer than a transaction. They are reported, and fail nothing.
-var notYet = [][2]string{
-	{"Kysely", "migrations (Pooling49)"},   // two migrators at once take turns by a session's advisory lock
-	{"psycopg 3", "prepared statements"},   // 3.1 deallocates by SQL in the extended protocol
-	{"Django", "iterators and time zones"}, // cursors WITH HOLD
-}
-
 func node(program string) func(*testing.T) harness.Command {
 	return func(t *testing.T) harness.Command {
 		return harness.Command{Path: "node", Args: []string{filepath.Join(nodeModules(t), program)}}
@@ -81,11 +73,7 @@ func TestApplications(t *testing.T) {
 				out, err := w.stage.Output(within(t, 3*time.Minute), command, "")
 				results := all.add(target.name, out)
 				for _, r := range results {
-					switch {
-					case r.ok:
-					case target.name != "direct" && slices.Contains(notYet, [2]string{r.driver, r.what}):
-						t.Logf("not yet: %s: %s", r.driver, r.what)
-					default:
+					if !r.ok {
 						t.Errorf("%s: %s: %s", r.driver, r.what, r.err)
 					}
 				}
@@ -108,6 +96,7 @@ func TestApplications(t *testing.T) {
 			}
 		})
 	}
+	t.Run("session state", w.testSessionState)
 	t.Logf("\n%s", all.markdown())
 	shown := w.run(within(t, time.Minute), t, "database", "get", "app")
 	t.Logf("\n%s", shown)
@@ -179,4 +168,23 @@ func (m *matrix) markdown() string {
 		b.WriteByte('\n')
 	}
 	return b.String()
+}
+
+// testSessionState changes what becomes of a session's settings while clients are logged in.
+func (w *world) testSessionState(t *testing.T) {
+	ctx := within(t, time.Minute)
+	conn := connect(ctx, t, w.target)
+	for _, policy := range []string{"reset", "replay"} {
+		w.run(ctx, t, "database", "update", "app", "--session-state", policy)
+		if shown := w.run(ctx, t, "database", "get", "app"); strings.Contains(shown, "session state reset") != (policy == "reset") {
+			t.Errorf("with %s database get shows\n%s", policy, shown)
+		}
+		for kept := policy == "reset"; kept != (policy == "replay"); { // until the proxy has heard
+			_, err := conn.Exec(ctx, "set work_mem = '77kB'")
+			must(t, err)
+			var value string
+			must(t, conn.QueryRow(ctx, "show work_mem").Scan(&value))
+			kept = value == "77kB"
+		}
+	}
 }
