@@ -247,13 +247,13 @@ func (c *Control) Close() error {
 	return nil
 }
 
-// Ready returns nil while the store is connected and the watch attached, else
+// Ready returns nil while the store is connected and Run's watch attached, else
 // what is missing. It does not ask the store.
 func (c *Control) Ready() error {
 	switch {
 	case !c.store.nc.IsConnected():
 		return ErrUnavailable
-	case c.running.Load() && !c.watching.Load():
+	case !c.watching.Load():
 		return fmt.Errorf("the watch is not attached: %w", ErrUnavailable)
 	}
 	return nil

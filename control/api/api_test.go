@@ -55,6 +55,7 @@ func newWorldLogging(t *testing.T, storeLog *slog.Logger) *world {
 		}
 	})
 	t.Cleanup(w.stop)
+	eventually(t, func() (error, bool) { err := c.Ready(); return err, err == nil })
 	first, ok := c.FirstToken()
 	if !ok {
 		t.Fatal("the first start made no API token")
