@@ -34,7 +34,7 @@ func createServiceToken(t *tx, accountID, name string, duration time.Duration) (
 		return nil, "", err
 	}
 	made.ID, made.AccountID = newID(), accountID
-	return &made, Secret(secret), t.create(kindServiceToken, made.ID, &made)
+	return &made, Secret(secret), t.createIn(accountID, kindServiceToken, made.ID, &made)
 }
 
 // UpdateServiceToken changes name, duration or the disabled flag; another duration
@@ -145,7 +145,7 @@ func createApplication(t *tx, a *access.Application) (*access.Application, error
 	if err := share(t, made.AccountID, made.ID, nil, made.Policies); err != nil {
 		return nil, err
 	}
-	return &made, t.create(kindApplication, made.ID, &made)
+	return &made, t.createIn(made.AccountID, kindApplication, made.ID, &made)
 }
 
 // UpdateApplication changes name, hostname or policies. change gets a copy and

@@ -59,13 +59,16 @@ func (c *Control) DeleteAccount(ctx context.Context, id string) error {
 		if id == DefaultAccountID {
 			return refuse("the default account cannot be deleted")
 		}
-		s := c.Snapshot()
+		s, err := t.unlessChanged()
+		if err != nil {
+			return err
+		}
 		var has []string
 		for _, noun := range []struct {
 			name  string
 			count int
 		}{
-			{"databases", len(s.Databases(id))}, {"tunnels", len(s.Tunnels(id))},
+			{"databases", len(s.Databases(id)) + len(s.pendingOf(id))}, {"tunnels", len(s.Tunnels(id))},
 			{"certificates", len(s.Certificates(id))}, {"policies", len(s.Policies(id))},
 			{"applications", len(s.Applications(id))}, {"service tokens", len(s.ServiceTokens(id))},
 		} {

@@ -83,7 +83,7 @@ func (c *Control) CreateAPIToken(ctx context.Context, accountID, name string, sc
 		if n := len(c.Snapshot().APITokens(accountID)); n >= maxAPITokens {
 			return &ValidationError{Faults: []Fault{{Message: fmt.Sprintf("the account has %d API tokens already: delete some first", n)}}}
 		}
-		return t.create(kindAPIToken, made.ID, made)
+		return t.createIn(accountID, kindAPIToken, made.ID, made)
 	})
 	if err != nil {
 		return nil, "", err
@@ -109,7 +109,14 @@ func (c *Control) DeleteAPIToken(ctx context.Context, accountID, id string) erro
 		}
 		admin := func(o *APIToken) bool { return o.Scope == ScopeAdmin && !o.Expired(t.now) }
 		another := func(o *APIToken) bool { return o.ID != id && admin(o) }
-		if admin(token) && !slices.ContainsFunc(c.Snapshot().APITokens(accountID), another) {
+		if !admin(token) {
+			return t.deleteSeen(kindAPIToken, id)
+		}
+		s, err := t.unlessChanged()
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(s.APITokens(accountID), another) {
 			return &ValidationError{Faults: []Fault{{Message: "this is the account's last admin token: make another before you delete it"}}}
 		}
 		return t.deleteSeen(kindAPIToken, id)

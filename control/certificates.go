@@ -31,7 +31,7 @@ func (c *Control) CreateCertificate(ctx context.Context, cert *Certificate) (*Ce
 			return err
 		}
 		made = &next
-		return t.create(kindCertificate, next.ID, &next)
+		return t.createIn(next.AccountID, kindCertificate, next.ID, &next)
 	})
 	if err != nil {
 		return nil, err

@@ -123,7 +123,7 @@ func (c *Control) createDatabase(t *tx, d *Database, owner *Tunnel) (*NewDatabas
 	if err := c.roomForDatabase(made.AccountID); err != nil {
 		return nil, err
 	}
-	if err := t.create(kindDatabase, made.ID, &made); err != nil {
+	if err := t.createIn(made.AccountID, kindDatabase, made.ID, &made); err != nil {
 		return nil, err
 	}
 	return &NewDatabase{Database: &made, Credential: credential, Password: password}, holdCertificates(t, used, MTLS{})

@@ -96,7 +96,7 @@ func (c *Control) CreateManagedDatabase(ctx context.Context, tunnelID, service s
 func (t *tx) suspend(d *Database) error {
 	key := nounKey(kindDatabase, d.ID)
 	t.ops = slices.DeleteFunc(t.ops, func(o op) bool { return o.key == key })
-	return t.create(kindPending, d.ID, &pendingDatabase{ID: d.ID, Database: d})
+	return t.createIn(d.AccountID, kindPending, d.ID, &pendingDatabase{ID: d.ID, Database: d})
 }
 
 // finishPending makes a pending database a real one.
@@ -116,7 +116,7 @@ func (c *Control) finishPending(ctx context.Context, d *Database) error {
 		if err := t.write(nounKey(kindPending, d.ID), nil); err != nil {
 			return err
 		}
-		if err := t.create(kindDatabase, d.ID, d); err != nil {
+		if err := t.createIn(d.AccountID, kindDatabase, d.ID, d); err != nil {
 			return err
 		}
 		return holdCertificates(t, used, MTLS{})

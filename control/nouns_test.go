@@ -140,7 +140,11 @@ func TestTunnel34HostnameBelongsToOneTunnel(t *testing.T) {
 		})
 		return err
 	}
-	const other = "00000000000000000000000000000002"
+	account, _, err := c.CreateAccount(ctx, "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := account.ID
 	a, b, x := create(DefaultAccountID, "a"), create(DefaultAccountID, "b"), create(other, "a")
 	if _, err := c.CreateTunnel(ctx, DefaultAccountID, "a"); !errors.Is(err, ErrExists) {
 		t.Errorf("second tunnel of a name: got %v, want ErrExists", err)

@@ -153,6 +153,14 @@ func (a *authority) issue(now time.Time) (*tls.Certificate, error) {
 	return &tls.Certificate{Certificate: [][]byte{der, a.cert.Raw}, PrivateKey: key, Leaf: leaf}, nil
 }
 
+// PublicHostFault says what is wrong with one of Config.PublicHosts, or returns "".
+func PublicHostFault(host string) string {
+	if _, err := netip.ParseAddr(host); err == nil {
+		return ""
+	}
+	return access.HostnameFault(host)
+}
+
 // serverHosts are the names and addresses that the server certificate covers.
 func serverHosts(public []string) ([]string, error) {
 	hosts := []string{"localhost", "127.0.0.1", "::1"}
@@ -161,11 +169,9 @@ func serverHosts(public []string) ([]string, error) {
 	}
 	var f access.Faults
 	for i, host := range public {
-		if _, err := netip.ParseAddr(host); err != nil {
-			if fault := access.HostnameFault(host); fault != "" {
-				f.Addf(fmt.Sprintf("public_hosts[%d]", i), "%s", fault)
-				continue
-			}
+		if fault := PublicHostFault(host); fault != "" {
+			f.Addf(fmt.Sprintf("public_hosts[%d]", i), "%s", fault)
+			continue
 		}
 		hosts = append(hosts, host)
 	}

@@ -32,7 +32,7 @@ func createPolicy(t *tx, accountID string, p access.Policy) (*access.ReusablePol
 	if err := made.Validate(); err != nil {
 		return nil, err
 	}
-	return made, t.create(kindPolicy, made.ID, made)
+	return made, t.createIn(accountID, kindPolicy, made.ID, made)
 }
 
 // UpdatePolicy changes name, decision or rules of a reusable policy, for every

@@ -28,13 +28,15 @@ const (
 
 // Headers of a stored message.
 const (
-	headerTxn        = "Sluice-Txn"   // random, one for all messages of a commit
-	headerOp         = "KV-Operation" // DEL marks a deleted key
-	headerTTL        = "Nats-TTL"
-	headerExpect     = "Nats-Expected-Last-Subject-Sequence"
-	headerBatch      = "Nats-Batch-Id"
-	headerBatchSeq   = "Nats-Batch-Sequence"
-	headerBatchFinal = "Nats-Batch-Commit"
+	headerTxn         = "Sluice-Txn"   // random, one for all messages of a commit
+	headerOp          = "KV-Operation" // DEL marks a deleted key
+	headerTTL         = "Nats-TTL"
+	headerExpect      = "Nats-Expected-Last-Subject-Sequence"
+	headerExpectKey   = "Nats-Expected-Last-Subject-Sequence-Subject"
+	headerExpectWhole = "Nats-Expected-Last-Sequence"
+	headerBatch       = "Nats-Batch-Id"
+	headerBatchSeq    = "Nats-Batch-Sequence"
+	headerBatchFinal  = "Nats-Batch-Commit"
 )
 
 // The waits on the store. An election takes 2 to 9 s (nats-server
@@ -62,6 +64,12 @@ type op struct {
 	value  []byte // nil deletes
 	expect uint64 // the revision that the key must have; 0: must never have been
 	anyRev bool   // last writer wins instead
+	// within, unless it is empty, is another key, which must have the revision
+	// expect in this one's place: for a key that nobody else can know of yet.
+	within string
+	// whole, unless it is 0, is the sequence of the last change of all. Only the
+	// first op of a commit may have it.
+	whole uint64
 }
 
 // store is the state in JetStream: reads go to the leader, and every write is a
@@ -316,6 +324,12 @@ func messageOf(o op, txn string) *nats.Msg {
 	msg.Header.Set(headerTxn, txn)
 	if !o.anyRev {
 		msg.Header.Set(headerExpect, strconv.FormatUint(o.expect, 10))
+	}
+	if o.within != "" {
+		msg.Header.Set(headerExpectKey, statePrefix+o.within)
+	}
+	if o.whole != 0 {
+		msg.Header.Set(headerExpectWhole, strconv.FormatUint(o.whole, 10))
 	}
 	if o.value == nil {
 		msg.Header.Set(headerOp, "DEL")

@@ -225,7 +225,7 @@ func (c *Control) CreateTunnelWith(ctx context.Context, accountID, name string, 
 		if err := t.claim(claimTunnelName, scoped(accountID, name), made.ID); err != nil {
 			return err
 		}
-		return t.create(kindTunnel, made.ID, made)
+		return t.createIn(accountID, kindTunnel, made.ID, made)
 	})
 	if err != nil {
 		return nil, err

@@ -22,6 +22,9 @@ type tx struct {
 	now  time.Time
 	ops  []op
 	read map[string]entry
+	// since, unless it is 0, is the revision after which nobody may have changed
+	// anything.
+	since uint64
 }
 
 // transact runs change and commits what it gathered, all or nothing. When
@@ -74,6 +77,7 @@ func (t *tx) commit() error {
 	if len(t.ops) == 0 {
 		return nil
 	}
+	t.ops[0].whole = t.since
 	last, err := t.c.store.commit(t.ctx, t.ops)
 	if err != nil {
 		return err
@@ -123,6 +127,44 @@ func (t *tx) write(key string, value []byte) error {
 func (t *tx) create(kind, id string, noun any) error {
 	t.read[nounKey(kind, id)] = entry{key: nounKey(kind, id)}
 	return t.put(kind, id, noun)
+}
+
+// createIn creates a noun of an account, if the account is still there when
+// the change commits: one that DeleteAccount found empty stays so.
+func (t *tx) createIn(accountID, kind, id string, noun any) error {
+	account, err := t.get(nounKey(kindAccount, accountID))
+	if err != nil {
+		return err
+	}
+	if account.value == nil {
+		return fmt.Errorf("account %w", ErrNotFound)
+	}
+	if err := t.create(kind, id, noun); err != nil {
+		return err
+	}
+	made := &t.ops[len(t.ops)-1]
+	made.within, made.expect = account.key, account.rev
+	return nil
+}
+
+// unlessChanged returns the state as the store has it now, and lets the change
+// commit only if nothing at all has changed since: for what depends on much that
+// it does not write, and happens seldom.
+func (t *tx) unlessChanged() (*Snapshot, error) {
+	stream, err := info(t.ctx, t.c.store.stream)
+	if err != nil {
+		return nil, fmt.Errorf("read the state: %w: %w", ErrUnavailable, err)
+	}
+	s := t.c.Snapshot()
+	if s.Revision() < stream.State.LastSeq { // the watch is behind
+		r := newReplica(t.c.logger)
+		if err := t.c.store.load(t.ctx, r); err != nil {
+			return nil, fmt.Errorf("read the state: %w: %w", ErrUnavailable, err)
+		}
+		s = r.snap.Load()
+	}
+	t.since = max(s.Revision(), stream.State.LastSeq) // whose message may have expired
+	return s, nil
 }
 
 // put puts a noun.

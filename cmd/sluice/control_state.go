@@ -37,7 +37,7 @@ func newStoreFlags(cmd *cobra.Command, dataDir string) *storeFlags {
 // config also keeps what is made to this user.
 func (s *storeFlags) config(a *app) (control.Config, error) {
 	unix.Umask(0o077)
-	if err := (&serverFlags{dataDir: s.dataDir, store: s.store}).checkState(); err != nil {
+	if err := (&serverFlags{dataDir: s.dataDir, store: s.store, logLevel: "warn", logFormat: "text"}).check(); err != nil {
 		return control.Config{}, err
 	}
 	logger := slog.New(slog.NewTextHandler(a.err, &slog.HandlerOptions{Level: slog.LevelWarn}))

@@ -86,7 +86,7 @@ func (a *app) dev(ctx context.Context, flags *serverFlags, name string, origin d
 		}
 		defer func() { err = errors.Join(err, os.RemoveAll(flags.dataDir)) }()
 	}
-	if err := flags.checkState(); err != nil {
+	if err := flags.check(); err != nil {
 		return err
 	}
 	n, err := a.newNode(flags)

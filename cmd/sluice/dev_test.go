@@ -242,7 +242,7 @@ func TestDevSaysWhatIsWrong(t *testing.T) {
 	ended := make(chan int, 1)
 	go func() {
 		ended <- a.execute(ctx, []string{"dev", "postgres://u:hunter2@" + fakePostgres(t, nil) + "/d", "--log-level", "error",
-			"--api-listen", "127.0.0.1:0", "--relay-listen", "127.0.0.1:0", "--proxy-listen", "127.0.0.1:0", "--metrics-listen", ""})
+			"--api-listen", "127.0.0.1:0", "--relay-listen", "127.0.0.1:0", "--proxy-listen", "127.0.0.1:0", "--metrics-listen", "off"})
 		print.Close()
 	}()
 	said := false

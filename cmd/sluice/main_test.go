@@ -11,6 +11,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"github.com/spf13/cobra"
+
+	"github.com/sluicedb/sluice/control/api/apiclient"
+	v4 "github.com/sluicedb/sluice/control/api/v4"
 )
 
 func TestMain(m *testing.M) {
@@ -167,6 +170,47 @@ func TestExitCodes(t *testing.T) {
 		a := &app{in: strings.NewReader(""), out: &out, err: &errs, getenv: func(string) string { return "" }}
 		if got := a.execute(context.Background(), tt.args); got != tt.want {
 			t.Errorf("sluice %s: exit code %d, want %d; %s", strings.Join(tt.args, " "), got, tt.want, errs.String())
+		}
+	}
+}
+
+// TestCompletion: a flag that has a few values offers them, wherever there is one.
+func TestCompletion(t *testing.T) {
+	for _, tt := range []struct {
+		args []string
+		want string
+	}{
+		{[]string{"database", "create", "app", "--sslmode"}, "require verify-ca verify-full no-verify"},
+		{[]string{"database", "update", "app", "--origin-scheme"}, "postgres postgresql mysql"},
+		{[]string{"access", "policy", "create", "--decision"}, "non_identity allow block bypass"},
+		{[]string{"audit", "tail", "--outcome"}, "ok error allowed denied unauthenticated"},
+		{[]string{"token", "create", "ci", "--scope"}, "read edit admin"},
+		{[]string{"server", "--direct-origins"}, "public any none"},
+		{[]string{"proxy", "--log-format"}, "text json"},
+		{[]string{"database", "get"}, ""}, // there is no server to ask
+	} {
+		var out strings.Builder
+		a := &app{in: strings.NewReader(""), out: &out, err: &strings.Builder{}, getenv: func(string) string { return "" }}
+		code := a.execute(t.Context(), append(append([]string{"__complete"}, tt.args...), ""))
+		got, _, found := strings.Cut(out.String(), ":")
+		if got = strings.Join(strings.Fields(got), " "); code != exitOK || got != tt.want || !found {
+			t.Errorf("%v: exit code %d, got %q, want %q", tt.args, code, got, tt.want)
+		}
+	}
+}
+
+func TestRefusalsNameTheHostname(t *testing.T) {
+	rules := []v4.IngressRule{{Hostname: "a.example", Service: "tcp://a:1"}, {Hostname: "b.example", Service: "http://b"}}
+	for in, want := range map[string]string{
+		"ingress[1].service: must be tcp://host:port": `service: must be tcp://host:port ("http://b" for b.example)`,
+		"ingress[0].hostname: is taken":               `hostname: is taken ("a.example")`,
+		"ingress[0]: hostname a.example: exists":      "hostname a.example: exists",
+		"ingress[2].service: must be":                 "ingress[2].service: must be",
+		"name: is required":                           "name: is required",
+	} {
+		refused := &apiclient.Error{Status: 400, Errors: []v4.Message{{Code: 1001, Message: in}}}
+		if got := ofRule(refused, rules).Error(); got != want+" (code 1001)" {
+			t.Errorf("%s: got %s", in, got)
 		}
 	}
 }

@@ -30,11 +30,11 @@ type node struct {
 }
 
 func (a *app) newNode(flags *serverFlags) (*node, error) {
-	logger, err := flags.logger(a)
+	handler, err := flags.logHandler(a.err)
 	if err != nil {
-		return nil, err
+		return nil, &usageError{err: err}
 	}
-	n := &node{app: a, flags: flags, logger: logger, registry: prometheus.NewRegistry()}
+	n := &node{app: a, flags: flags, logger: slog.New(handler), registry: prometheus.NewRegistry()}
 	n.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return n, nil
 }

@@ -23,7 +23,7 @@ func (a *app) controlCommand() *cobra.Command {
 	}
 	flags := newServerFlags(cmd, stateFlags|apiFlags, "./data")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := flags.requireStore("control"); err != nil {
+		if err := flags.checkApart("control"); err != nil {
 			return err
 		}
 		n, err := a.newNode(flags)

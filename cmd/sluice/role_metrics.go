@@ -46,9 +46,9 @@ func (n *node) addMetrics(ln net.Listener) {
 	n.roles = append(n.roles, role{name: "metrics", run: func(ctx context.Context) error { return serveUntil(ctx, server, ln) }})
 }
 
-// listenMetrics opens the listener, or none when the flag is empty.
+// listenMetrics opens the listener, or none when the flag is off.
 func (n *node) listenMetrics(ctx context.Context) (net.Listener, error) {
-	if n.flags.metricsListen == "" {
+	if n.flags.metricsListen == "off" || n.flags.metricsListen == "" {
 		return nil, nil
 	}
 	return n.listen(ctx, "metrics-listen", n.flags.metricsListen)

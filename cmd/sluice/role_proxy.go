@@ -31,7 +31,7 @@ func (a *app) proxyCommand() *cobra.Command {
 	cmd.Flags().BoolVar(&flags.reusePort, "reuse-port", false, "share the ports with another process that does too: the next one takes over before SIGTERM ends this one")
 	withEnv(cmd.Flags(), "reuse-port", "SLUICE_REUSE_PORT")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := flags.requireStore("proxy"); err != nil {
+		if err := flags.checkApart("proxy"); err != nil {
 			return err
 		}
 		if len(relays) == 0 {

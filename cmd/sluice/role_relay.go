@@ -27,7 +27,7 @@ func (a *app) relayCommand() *cobra.Command {
 	}
 	flags := newServerFlags(cmd, stateFlags|relayFlags, "./data")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := flags.requireStore("relay"); err != nil {
+		if err := flags.checkApart("relay"); err != nil {
 			return err
 		}
 		n, err := a.newNode(flags)

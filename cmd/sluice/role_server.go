@@ -21,7 +21,7 @@ finish; a second one ends the process at once.`,
 	}
 	flags := newServerFlags(cmd, stateFlags|apiFlags|relayFlags|proxyFlags, "./data")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		if err := flags.checkState(); err != nil {
+		if err := flags.check(); err != nil {
 			return err
 		}
 		n, err := a.newNode(flags)

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -62,6 +63,7 @@ a relay joins it with whom an access policy admits, and a proxy speaks PostgreSQ
 			return target.Help()
 		},
 	})
+	a.complete(root)
 	return root
 }
 
@@ -96,10 +98,10 @@ func withEnv(flags *pflag.FlagSet, name, variable string) {
 
 // setFromEnvironment gives flags that the command line left alone the value of their variable.
 func (a *app) setFromEnvironment(cmd *cobra.Command) error {
-	var firstErr error
+	var faults []error
 	cmd.Flags().VisitAll(func(flag *pflag.Flag) {
 		variable := flag.Annotations[envAnnotation]
-		if len(variable) == 0 || flag.Changed || firstErr != nil {
+		if len(variable) == 0 || flag.Changed {
 			return
 		}
 		value := a.getenv(variable[0])
@@ -107,10 +109,13 @@ func (a *app) setFromEnvironment(cmd *cobra.Command) error {
 			return
 		}
 		if err := flag.Value.Set(value); err != nil {
-			firstErr = usagef("%s: %w", variable[0], err)
+			faults = append(faults, fmt.Errorf("%s: %w", variable[0], err))
 			return
 		}
 		flag.Changed = true
 	})
-	return firstErr
+	if err := errors.Join(faults...); err != nil {
+		return &usageError{err: err}
+	}
+	return nil
 }

@@ -1,14 +1,19 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
+	"github.com/sluicedb/sluice/control"
 	"github.com/sluicedb/sluice/proxy"
 )
 
@@ -81,7 +86,7 @@ func newServerFlags(cmd *cobra.Command, which flagSet, dataDir string) *serverFl
 		flags.IntVar(&s.cacheMemory, "cache-memory", 0, "MiB of memory for results of queries, from which repeated reads are answered; 0 for no query cache")
 		flags.DurationVar(&s.queryTimeout, "query-timeout", defaultQueryTimeout, "how long a statement may run before it is cancelled; 0 for no limit")
 	}
-	flags.StringVar(&s.metricsListen, "metrics-listen", "127.0.0.1:9090", `TCP address of /metrics, /healthz and /ready; "" for none`)
+	flags.StringVar(&s.metricsListen, "metrics-listen", "127.0.0.1:9090", `TCP address of /metrics, /healthz and /ready; off for none`)
 	flags.StringVar(&s.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.StringVar(&s.logFormat, "log-format", "text", "text or json, on standard error")
 	flags.VisitAll(func(flag *pflag.Flag) {
@@ -90,20 +95,23 @@ func newServerFlags(cmd *cobra.Command, which flagSet, dataDir string) *serverFl
 	return s
 }
 
-// logger makes the process's logger.
-func (s *serverFlags) logger(a *app) (*slog.Logger, error) {
+// logHandler makes the handler of the process's logger.
+func (s *serverFlags) logHandler(w io.Writer) (slog.Handler, error) {
 	var level slog.Level
-	if err := level.UnmarshalText([]byte(s.logLevel)); err != nil {
-		return nil, usagef("--log-level: %q is not debug, info, warn or error", s.logLevel)
+	var levelErr, formatErr error
+	if level.UnmarshalText([]byte(s.logLevel)) != nil {
+		levelErr = fmt.Errorf("--log-level: %q is not debug, info, warn or error", s.logLevel)
 	}
 	options := &slog.HandlerOptions{Level: level}
+	var handler slog.Handler = slog.NewTextHandler(w, options)
 	switch s.logFormat {
 	case "text":
-		return slog.New(slog.NewTextHandler(a.err, options)), nil
 	case "json":
-		return slog.New(slog.NewJSONHandler(a.err, options)), nil
+		handler = slog.NewJSONHandler(w, options)
+	default:
+		formatErr = fmt.Errorf("--log-format: %q is not text or json", s.logFormat)
 	}
-	return nil, usagef("--log-format: %q is not text or json", s.logFormat)
+	return handler, errors.Join(levelErr, formatErr)
 }
 
 // publicHost is the name that tokens and connection strings carry where nothing else is said.
@@ -114,37 +122,67 @@ func (s *serverFlags) publicHost() string {
 	return strings.TrimPrefix(s.publicHosts[0], "*.")
 }
 
-// checkState refuses what leaves no place for the state.
-func (s *serverFlags) checkState() error {
+// check refuses what cannot work, every fault at once, before anything is made or opened.
+func (s *serverFlags) check() error {
+	var faults []error
+	fault := func(format string, v ...any) { faults = append(faults, fmt.Errorf(format, v...)) }
 	if s.dataDir == "" {
-		return usagef("--data-dir is empty")
+		fault("--data-dir is empty")
 	}
+	if s.store != "" && !strings.HasPrefix(s.store, "nats://") && !strings.HasPrefix(s.store, "tls://") {
+		fault("--store: must begin with nats:// or tls://")
+	}
+	for _, host := range s.publicHosts {
+		if wrong := control.PublicHostFault(host); wrong != "" {
+			fault("--public-host: %q %s", host, wrong)
+		}
+	}
+	for _, address := range s.relayAdvertise {
+		checkAddress(fault, "relay-advertise", address)
+	}
+	checkAddress(fault, "proxy-advertise", s.proxyAdvertise)
+	checkAddress(fault, "relay-peer-address", s.relayPeer)
 	switch proxy.DirectOrigins(s.directOrigins) {
 	case "", proxy.DirectPublic, proxy.DirectAny, proxy.DirectNone: // "": not a proxy
 	default:
-		return usagef("--direct-origins: %q is not public, any or none", s.directOrigins)
+		fault("--direct-origins: %q is not public, any or none", s.directOrigins)
 	}
 	if s.maxDatabases < 0 {
-		return usagef("--max-databases: must not be negative")
+		fault("--max-databases: must not be negative")
 	}
 	if s.cacheMemory < 0 || s.cacheMemory > maxCacheMemory {
-		return usagef("--cache-memory: must be 0 to %d MiB", maxCacheMemory)
+		fault("--cache-memory: must be 0 to %d MiB", maxCacheMemory)
 	}
 	if s.queryTimeout < 0 {
-		return usagef("--query-timeout: must not be negative")
+		fault("--query-timeout: must not be negative")
 	}
-	if s.store != "" && !strings.HasPrefix(s.store, "nats://") && !strings.HasPrefix(s.store, "tls://") {
-		return usagef("--store: must begin with nats:// or tls://")
+	if _, err := s.logHandler(io.Discard); err != nil {
+		faults = append(faults, err)
+	}
+	if err := errors.Join(faults...); err != nil {
+		return &usageError{err: err}
 	}
 	return nil
 }
 
-// requireStore is for a role that runs apart from the store's.
-func (s *serverFlags) requireStore(role string) error {
+// checkAddress refuses what is no host:port that others could dial; an empty one is absent.
+func checkAddress(fault func(string, ...any), flag, address string) {
+	if address == "" {
+		return
+	}
+	host, port, err := net.SplitHostPort(address)
+	number, portErr := strconv.ParseUint(port, 10, 16)
+	if err != nil || portErr != nil || number == 0 || control.PublicHostFault(strings.ToLower(host)) != "" {
+		fault("--%s: %q is not host:port, with a port of 1 to 65535", flag, address)
+	}
+}
+
+// checkApart is check for a role that runs apart from the store's.
+func (s *serverFlags) checkApart(role string) error {
 	if s.store == "" {
 		return usagef("--store is missing: a %s that runs apart follows a NATS cluster; 'sluice server' runs all roles in one process", role)
 	}
-	return s.checkState()
+	return s.check()
 }
 
 func listenError(flag, address string, err error) error {

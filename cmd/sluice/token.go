@@ -54,7 +54,6 @@ secrets), edit (change everything but API tokens) or admin (everything).`,
 	}
 	cmd.Flags().StringVar(&scope, "scope", "read", "read, edit or admin")
 	cmd.Flags().DurationVar(&expires, "expires", 0, "how long the token is valid, such as 2160h; 0 for ever")
-	_ = cmd.RegisterFlagCompletionFunc("scope", cobra.FixedCompletions([]string{"read", "edit", "admin"}, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
 }
 

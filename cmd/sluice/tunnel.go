@@ -252,11 +252,37 @@ func (a *app) changeIngress(ctx context.Context, c *apiclient.Client, name strin
 			continue
 		}
 		if err != nil {
-			return err
+			return ofRule(err, rules)
 		}
 		if a.json {
 			return a.printJSON(updated)
 		}
 		return a.printIngress(updated)
 	}
+}
+
+// ofRule names the rule that an error is about by its hostname: whoever routes one hostname has counted no rules.
+func ofRule(err error, rules []v4.IngressRule) error {
+	var refused *apiclient.Error
+	if !errors.As(err, &refused) {
+		return err
+	}
+	for i := range refused.Errors {
+		message := &refused.Errors[i].Message
+		rest, ok := strings.CutPrefix(*message, "ingress[")
+		number, rest, closed := strings.Cut(rest, "]")
+		n, wrong := strconv.Atoi(number)
+		if !ok || !closed || wrong != nil || n < 0 || n >= len(rules) {
+			continue
+		}
+		switch field, of := strings.CutPrefix(rest, "."); {
+		case !of: // a sentence that names the hostname
+			*message = strings.TrimPrefix(rest, ": ")
+		case strings.HasPrefix(field, "service"):
+			*message = fmt.Sprintf("%s (%q for %s)", field, rules[n].Service, rules[n].Hostname)
+		default:
+			*message = fmt.Sprintf("%s (%q)", field, rules[n].Hostname)
+		}
+	}
+	return err
 }

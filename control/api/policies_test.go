@@ -193,7 +193,8 @@ func TestAccessIsExplained(t *testing.T) {
 	w.refused("POST", "/access/test", `{"hostname": "*.internal.example"}`, 400, codeInvalid, "hostname: must be one name, without a wildcard")
 
 	// Another account learns nothing of this one's.
-	foreign, err := w.control.CreateTunnel(t.Context(), "00000000000000000000000000000002", "other")
+	stranger, _ := w.account("other")
+	foreign, err := w.control.CreateTunnel(t.Context(), stranger, "other")
 	if err != nil {
 		t.Fatal(err)
 	}
