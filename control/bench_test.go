@@ -38,6 +38,10 @@ func BenchmarkPut(b *testing.B) {
 }
 
 // BenchmarkCreateDatabase is a database with its claim: a synced batch of two.
+// Of its 6 ms of CPU NATS takes 3.5 for the batch, most of them to make and
+// remove the file store that it gathers each batch in (nats-server
+// newBatchStore), and the SCRAM verifier of the credential takes 1.1 (4096
+// rounds of PBKDF2, RFC 7677).
 func BenchmarkCreateDatabase(b *testing.B) {
 	c := open(b, b.TempDir())
 	i := 0

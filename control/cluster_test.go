@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -197,4 +198,25 @@ func TestClusterSurvivesANode(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestClusterTakesManyCreates: creates of one account at the same time, from two nodes of a cluster, are all made: each depends on the
+// account's revision, and none is refused for another that does.
+func TestClusterTakesManyCreates(t *testing.T) {
+	t.Parallel()
+	_, urls := startCluster(t)
+	dir := t.TempDir()
+	nodes := []*Control{openCluster(t, dir, urls, "a"), openCluster(t, dir, urls, "b")}
+	const creators, creates = 8, 5
+	var wg sync.WaitGroup
+	for i := range creators {
+		wg.Go(func() {
+			for j := range creates {
+				if _, err := nodes[i%2].CreateTunnel(t.Context(), DefaultAccountID, fmt.Sprintf("vpc-%d-%d", i, j)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
 }
