@@ -212,7 +212,7 @@ func (d *differ) script() string {
 var differTexts = []string{
 	"select 1", "select 2 as two, 'x'", "select $1::text", "select n from generate_series(1, 3) n", "select 1/0", "selec", "",
 	"select 1/(n - 2) from generate_series(1, 3) n", "insert into TABLE values (1, 'a') returning n", "insert into TABLE values (2000)",
-	"insert into TABLE values (2)", "select count(*) from TABLE", "delete from TABLE", "update TABLE set n = n returning s", "begin", "commit", "rollback",
+	"insert into TABLE values (2)", "select count(*) from TABLE", "delete from TABLE", "update TABLE set n = n returning 'row'", "begin", "commit", "rollback",
 	"savepoint s", "rollback to s", "release s", "declare c cursor for select generate_series(1, 5)", "fetch 2 c", "close c",
 	"select no_such_column", "select * from no_such_table", "show server_version_num", "explain (costs off) select 1", "commit and chain",
 	"set local work_mem = '1MB'", "show work_mem", "copy TABLE to stdout", "copy (select 1/(n-3) from generate_series(1,4) n) to stdout",
