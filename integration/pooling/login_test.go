@@ -141,6 +141,31 @@ func TestPooling45(t *testing.T) {
 	}
 }
 
+// Drivers that insist on it bind their login to the proxy's certificate.
+func TestPooling46ChannelBinding(t *testing.T) {
+	t.Parallel()
+	w, trust := withTLS(t, nil)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	for _, mode := range []string{"require", "prefer", "disable"} {
+		cfg, err := pgconn.ParseConfig(w.url() + "&channel_binding=" + mode)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cfg.TLSConfig = trust
+		conn, err := pgconn.ConnectConfig(ctx, cfg)
+		if err != nil {
+			t.Errorf("%s: %v", mode, err)
+			continue
+		}
+		conn.Close(ctx)
+		cfg.Password = "wrong"
+		if _, err := pgconn.ConnectConfig(ctx, cfg); code(err) != "28P01" {
+			t.Errorf("%s, with a wrong password: %v", mode, err)
+		}
+	}
+}
+
 func TestTLSRequired(t *testing.T) {
 	t.Parallel()
 	w, trust := withTLS(t, func(s *postgres.Server) { s.AllowPlaintext = false })

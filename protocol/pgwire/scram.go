@@ -6,7 +6,9 @@ import (
 	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/subtle"
+	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -14,8 +16,15 @@ import (
 	"strings"
 )
 
-// SCRAMMechanism is the one SASL mechanism that the proxy offers (RFC 7677).
-const SCRAMMechanism = "SCRAM-SHA-256"
+// SASL mechanisms that the proxy offers (RFC 7677), SCRAMPlusMechanism in TLS.
+const (
+	SCRAMMechanism     = "SCRAM-SHA-256"
+	SCRAMPlusMechanism = "SCRAM-SHA-256-PLUS"
+)
+
+// endPoint begins the client-first-message of one who binds the channel by the
+// server's certificate (RFC 5929 section 4, tls-server-end-point).
+const endPoint = "p=tls-server-end-point"
 
 // scramIterations is PostgreSQL's default (SCRAM_SHA_256_DEFAULT_ITERATIONS,
 // src/include/common/scram-common.h).
@@ -106,6 +115,8 @@ func MockVerifier(secret []byte, user string) *Verifier {
 // A SCRAMServer is one exchange, from the server's side (RFC 5802).
 type SCRAMServer struct {
 	v           *Verifier
+	binding     []byte // nil where none was offered
+	plus        bool   // and chosen
 	gs2         string
 	clientFirst string // bare
 	serverFirst string
@@ -115,6 +126,28 @@ type SCRAMServer struct {
 // NewSCRAMServer starts an exchange against v.
 func NewSCRAMServer(v *Verifier) *SCRAMServer { return &SCRAMServer{v: v} }
 
+// Bind says that the client was offered to bind the channel by what EndPoint gave,
+// and whether it has chosen to.
+func (s *SCRAMServer) Bind(endPoint []byte, chosen bool) { s.binding, s.plus = endPoint, chosen }
+
+// EndPoint is what binds a channel by a server's certificate: its hash by the
+// function of its signature, or by SHA-256 where that is older. It is nil where the
+// signature has none (RFC 5929 section 4.1).
+func EndPoint(cert *x509.Certificate) []byte {
+	switch cert.SignatureAlgorithm {
+	case x509.SHA1WithRSA, x509.ECDSAWithSHA1, x509.SHA256WithRSA, x509.SHA256WithRSAPSS, x509.ECDSAWithSHA256:
+		sum := sha256.Sum256(cert.Raw)
+		return sum[:]
+	case x509.SHA384WithRSA, x509.SHA384WithRSAPSS, x509.ECDSAWithSHA384:
+		sum := sha512.Sum384(cert.Raw)
+		return sum[:]
+	case x509.SHA512WithRSA, x509.SHA512WithRSAPSS, x509.ECDSAWithSHA512:
+		sum := sha512.Sum512(cert.Raw)
+		return sum[:]
+	}
+	return nil
+}
+
 // First answers the client-first-message with the server-first-message.
 // Errors wrap ErrProtocol.
 func (s *SCRAMServer) First(msg []byte) ([]byte, error) {
@@ -123,16 +156,17 @@ func (s *SCRAMServer) First(msg []byte) ([]byte, error) {
 		return nil, bad
 	}
 	m := string(msg)
-	// gs2-header: no channel binding, or a client that could but believes that
-	// the server cannot, which is so.
-	if !strings.HasPrefix(m, "n,") && !strings.HasPrefix(m, "y,") {
+	// gs2-header: channel binding, none, or a client that could but believes that
+	// the server cannot: if that is not so, somebody has changed what it was offered.
+	flag, rest, ok := strings.Cut(m, ",")
+	if !ok || s.plus != (flag == endPoint) || !s.plus && flag != "n" && (flag != "y" || s.binding != nil) {
 		return nil, bad
 	}
-	authzid, bare, ok := strings.Cut(m[2:], ",")
+	authzid, bare, ok := strings.Cut(rest, ",")
 	if !ok || authzid != "" {
 		return nil, bad
 	}
-	s.gs2 = m[:3]
+	s.gs2 = flag + ",,"
 	s.clientFirst = bare
 	var nonce string
 	for i, attr := range strings.Split(bare, ",") {
@@ -174,7 +208,11 @@ func (s *SCRAMServer) Final(msg []byte) ([]byte, error) {
 		return nil, bad
 	}
 	attrs := strings.Split(withoutProof, ",")
-	if len(attrs) < 2 || attrs[0] != "c="+base64.StdEncoding.EncodeToString([]byte(s.gs2)) || attrs[1] != "r="+s.nonce {
+	bound := []byte(s.gs2)
+	if s.plus {
+		bound = append(bound, s.binding...)
+	}
+	if len(attrs) < 2 || attrs[0] != "c="+base64.StdEncoding.EncodeToString(bound) || attrs[1] != "r="+s.nonce {
 		return nil, bad
 	}
 	auth := s.clientFirst + "," + s.serverFirst + "," + withoutProof

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -101,6 +102,44 @@ func TestMockVerifier(t *testing.T) {
 	}
 }
 
+func TestSCRAMBinding(t *testing.T) {
+	v, err := NewVerifier("secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b64 := base64.StdEncoding.EncodeToString
+	proof := b64(make([]byte, 32))
+	for _, tt := range []struct {
+		what         string
+		binding      string
+		chosen       bool
+		first, final string
+		want         error
+	}{
+		{"the proof alone is wrong", "hash", true, "p=tls-server-end-point,,", "p=tls-server-end-point,,hash", ErrPassword},
+		{"another certificate", "hash", true, "p=tls-server-end-point,,", "p=tls-server-end-point,,mash", ErrProtocol},
+		{"no certificate", "hash", true, "p=tls-server-end-point,,", "p=tls-server-end-point,,", ErrProtocol},
+		{"another kind", "hash", true, "p=tls-unique,,", "", ErrProtocol},
+		{"chosen and not done", "hash", true, "n,,", "", ErrProtocol},
+		{"done and not chosen", "hash", false, "p=tls-server-end-point,,", "", ErrProtocol},
+		{"the offer was taken away", "hash", false, "y,,", "", ErrProtocol},
+		{"not chosen", "hash", false, "n,,", "n,,", ErrPassword},
+		{"not offered", "", false, "y,,", "y,,", ErrPassword},
+	} {
+		s := NewSCRAMServer(v)
+		if tt.binding != "" {
+			s.Bind([]byte(tt.binding), tt.chosen)
+		}
+		_, err := s.First([]byte(tt.first + "n=,r=x"))
+		if err == nil {
+			_, err = s.Final([]byte("c=" + b64([]byte(tt.final)) + ",r=" + s.nonce + ",p=" + proof))
+		}
+		if !errors.Is(err, tt.want) {
+			t.Errorf("%s: %v, want %v", tt.what, err, tt.want)
+		}
+	}
+}
+
 // pgx is the client, on both sides of a wrong password.
 func TestSCRAMWithPGX(t *testing.T) {
 	for _, tt := range []struct {
@@ -118,7 +157,11 @@ func TestSCRAMWithPGX(t *testing.T) {
 		cfg.Password = tt.password
 		cfg.LookupFunc = func(context.Context, string) ([]string, error) { return []string{"test"}, nil }
 		served := make(chan error, 1)
+		var dialled atomic.Bool
 		cfg.DialFunc = func(context.Context, string, string) (net.Conn, error) {
+			if dialled.Swap(true) { // for a cancel request, when it gives up
+				return nil, net.ErrClosed
+			}
 			client, server := net.Pipe()
 			go func() { served <- serveSCRAM(server, v) }()
 			return client, nil

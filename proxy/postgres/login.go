@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -22,6 +21,10 @@ const maxPassword = 2048
 // have been told to the driver as far as there is one.
 func (s *Server) login(nc net.Conn) (*client, error) {
 	conn, start, err := s.begin(nc)
+	var binding []byte
+	if b, ok := conn.(*bindable); ok {
+		conn, binding = b.Conn, b.endPoint()
+	}
 	if err != nil {
 		var pe *pgwire.Error
 		if errors.As(err, &pe) && conn != nil {
@@ -33,7 +36,7 @@ func (s *Server) login(nc net.Conn) (*client, error) {
 		s.cancel(start)
 		return nil, nil
 	}
-	c, err := s.authenticate(conn, start)
+	c, err := s.authenticate(conn, start, binding)
 	if err == nil {
 		err = s.greet(c)
 	}
@@ -75,8 +78,8 @@ func (s *Server) begin(nc net.Conn) (net.Conn, *pgwire.Startup, error) {
 			// Only the eight bytes of the request were read, so what a man in
 			// the middle may have sent behind them goes into the handshake,
 			// which it breaks.
-			t := tls.Server(conn, s.TLS)
-			if err := t.Handshake(); err != nil {
+			t, err := s.handshake(conn)
+			if err != nil {
 				return nil, nil, fmt.Errorf("TLS handshake with driver: %w", err)
 			}
 			conn, encrypted = t, true
@@ -91,7 +94,7 @@ func (s *Server) begin(nc net.Conn) (net.Conn, *pgwire.Startup, error) {
 
 // authenticate checks who a driver is. An unknown database or user goes through
 // the same exchange as a wrong password.
-func (s *Server) authenticate(conn net.Conn, start *pgwire.Startup) (*client, error) {
+func (s *Server) authenticate(conn net.Conn, start *pgwire.Startup, binding []byte) (*client, error) {
 	if start.Major != 3 {
 		return nil, pgwire.Fatalf(pgwire.CodeFeatureNotSupported, "unsupported frontend protocol %d.%d: server supports 3.0", start.Major, start.Minor)
 	}
@@ -124,7 +127,7 @@ func (s *Server) authenticate(conn net.Conn, start *pgwire.Startup) (*client, er
 	if !found {
 		v = pgwire.MockVerifier(s.mockSecret, user)
 	}
-	if err := scram(conn, v); err != nil || !found {
+	if err := scram(conn, v, binding); err != nil || !found {
 		if err == nil || errors.Is(err, pgwire.ErrPassword) {
 			err = pgwire.Fatalf(pgwire.CodeInvalidPassword, "password authentication failed for user %q", user)
 		}
@@ -156,40 +159,6 @@ func negotiate(conn net.Conn, start *pgwire.Startup) error {
 	}
 	_, err = conn.Write(msg)
 	return err
-}
-
-// scram runs the server's side of SCRAM-SHA-256.
-func scram(conn net.Conn, v *pgwire.Verifier) error {
-	if err := send(conn, &pgproto3.AuthenticationSASL{AuthMechanisms: []string{pgwire.SCRAMMechanism}}); err != nil {
-		return err
-	}
-	body, err := readPassword(conn)
-	if err != nil {
-		return err
-	}
-	var initial pgproto3.SASLInitialResponse
-	if err := initial.Decode(body); err != nil {
-		return fmt.Errorf("%w: SASLInitialResponse", pgwire.ErrProtocol)
-	}
-	if initial.AuthMechanism != pgwire.SCRAMMechanism {
-		return pgwire.Fatalf(pgwire.CodeProtocolViolation, "client selected an invalid SASL authentication mechanism")
-	}
-	exchange := pgwire.NewSCRAMServer(v)
-	first, err := exchange.First(initial.Data)
-	if err != nil {
-		return pgwire.Fatalf(pgwire.CodeProtocolViolation, "malformed SCRAM message")
-	}
-	if err := send(conn, &pgproto3.AuthenticationSASLContinue{Data: first}); err != nil {
-		return err
-	}
-	if body, err = readPassword(conn); err != nil {
-		return err
-	}
-	final, err := exchange.Final(body)
-	if err != nil {
-		return err
-	}
-	return send(conn, &pgproto3.AuthenticationSASLFinal{Data: final})
 }
 
 func send(w io.Writer, m pgproto3.BackendMessage) error {
