@@ -153,6 +153,11 @@ func (a *API) listAudit(ctx context.Context, c *call) (any, error) {
 		Account: c.account, Actor: query.Get("actor"), Action: query.Get("action"), Target: query.Get("target"),
 		Outcome: query.Get("outcome"), Limit: p.number * p.size,
 	}
+	switch filter.Outcome {
+	case "", "ok", "error", "allowed", "denied", "unauthenticated":
+	default:
+		return nil, fail(http.StatusBadRequest, codeQuery, "outcome: must be ok, error, allowed, denied or unauthenticated")
+	}
 	if filter.Since, err = queryTime(query, "since"); err != nil {
 		return nil, err
 	}

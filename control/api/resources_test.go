@@ -199,6 +199,7 @@ func TestAudit(t *testing.T) {
 	if got := must[[]v4.AuditRecord](w, "GET", "/audit_logs?outcome=error&action=tunnel.create", ""); len(got) != 1 || got[0].Reason == "" {
 		t.Errorf("filtered: %+v", got)
 	}
+	w.refused("GET", "/audit_logs?outcome=failed", "", 400, codeQuery, "outcome: must be ok, error, allowed, denied or unauthenticated")
 	w.refused("GET", "/audit_logs?since=yesterday", "", 400, codeQuery, "since: must be a time such as 2006-01-02T15:04:05Z")
 }
 
