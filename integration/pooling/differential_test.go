@@ -14,7 +14,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/sluicedb/sluice/integration/harness"
 )
 
 // Whatever a driver sends, in whatever packets, it gets from the proxy what it
@@ -53,8 +56,9 @@ func TestDifferential(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	after := direct(t) // waits for one that has gone down
 	for i := range clients {
-		setup.value(fmt.Sprintf("drop table diff_d%d, diff_p%d; select 1", i, i))
+		after.value(fmt.Sprintf("drop table diff_d%d, diff_p%d; select 1", i, i))
 	}
 	t.Logf("%d rounds, %+v, %+v", rounds.Load(), w.db.Counts(), w.db.Stats())
 }
@@ -64,8 +68,11 @@ func direct(t *testing.T) *wire {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, err := pg.Connect(ctx)
-	if err != nil {
+	var conn *pgx.Conn
+	if err := harness.WaitFor(ctx, nil, func(ctx context.Context) (err error) {
+		conn, err = pg.Connect(ctx)
+		return err
+	}); err != nil {
 		t.Fatal(err)
 	}
 	h, err := conn.PgConn().Hijack()
@@ -119,11 +126,26 @@ func (d *differ) round() bool {
 		}
 	}
 	if !alike(got[0], got[1]) {
+		if !d.sides[0].answers() {
+			// Seen with PostgreSQL 15.18, once in some ten thousand rounds: one of its processes ends by a
+			// segmentation fault, and it ends all connections and recovers. There is nothing left to compare with.
+			d.t.Logf("client %d, round %d: PostgreSQL itself went down; sent %s", d.id, d.n, d.script())
+			return false
+		}
 		d.t.Errorf("client %d, round %d:\n%ssent       %s\nPostgreSQL %s\nproxy      %s", d.id, d.n, d.past, d.script(), got[0], got[1])
 		return false
 	}
 	d.past += d.script() + "\n  -> " + got[0] + "\n"
 	return true
+}
+
+// answers reports whether PostgreSQL has not ended the connection.
+func (x *wire) answers() bool {
+	if _, err := x.conn.Write(encode(q("rollback"), q("select 'here'"))); err != nil {
+		return false
+	}
+	_, err := x.until("D:here C:SELECT_1 Z:I")
+	return err == nil
 }
 
 // alike reports whether the answers are those of PostgreSQL, but for which of two
