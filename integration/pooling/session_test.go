@@ -219,3 +219,39 @@ func TestUnknownStartup(t *testing.T) {
 		t.Errorf("unknown database: %v", err)
 	}
 }
+
+// What was prepared while a client had a temporary table of some name is not what
+// the next one gets, whose table of that name has other columns.
+func TestTemporaryColumns(t *testing.T) {
+	t.Parallel()
+	const text, id = "select id from ids_of_lease where id = $1", "00000000-0000-0000-0000-000000000001"
+	for _, tt := range []struct{ name, end, tag string }{
+		{"on commit drop", "commit", "COMMIT"},
+		{"dropped", "drop table ids_of_lease; commit", "DROP_TABLE C:COMMIT"},
+		{"rolled back", "rollback", "ROLLBACK"},
+		{"discarded", "", ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, maxConns(1))
+			x, y := w.wire(t), w.wire(t)
+			create := "create temp table ids_of_lease (id %s) on commit drop"
+			if tt.name == "discarded" { // by a client that keeps its connection
+				create = "create temp table ids_of_lease (id %s)"
+			}
+			x.want("C:BEGIN Z:T", q("begin"))
+			x.want("C:CREATE_TABLE Z:T", q(fmt.Sprintf(create, "int")))
+			x.want("1 2 C:SELECT_0 Z:T", parse("s", text), bind("s", "1"), execute, syncMsg)
+			if tt.tag == "" {
+				x.want("C:COMMIT Z:I", q("commit"))
+				x.want("C:DISCARD_ALL Z:I", q("discard all"))
+			} else {
+				x.want("C:"+tt.tag+" Z:I", q(tt.end))
+			}
+			y.want("C:BEGIN Z:T", q("begin"))
+			y.want("C:CREATE_TABLE Z:T", q(fmt.Sprintf(create, "uuid")))
+			y.want("1 2 C:SELECT_0 Z:T", parse("s", text), bind("s", id), execute, syncMsg)
+			y.want("C:COMMIT Z:I", q("commit"))
+		})
+	}
+}

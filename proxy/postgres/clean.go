@@ -16,7 +16,8 @@ import (
 const resetSQL = "CLOSE ALL; SET SESSION AUTHORIZATION DEFAULT; RESET ROLE; RESET ALL; UNLISTEN *; " +
 	"SELECT pg_catalog.pg_advisory_unlock_all(); DISCARD TEMP; DISCARD SEQUENCES"
 
-// deallocateSQL goes with resetSQL where a client used PREPARE.
+// deallocateSQL goes with resetSQL where a client used PREPARE, and where it had
+// temporary tables: what the proxy has prepared may be of their columns.
 const deallocateSQL = "; DEALLOCATE ALL"
 
 // leftovers are what a client leaves on an origin connection.
@@ -77,8 +78,8 @@ func (o *origin) reset(left leftovers) error {
 		msg = pgwire.AppendQuery(msg, "ROLLBACK")
 		owed++
 	}
-	sql := resetSQL
-	if left.session&query.Prepares != 0 {
+	sql, deallocate := resetSQL, left.session&(query.Prepares|query.Temps) != 0
+	if deallocate {
 		sql += deallocateSQL
 	}
 	msg = pgwire.AppendQuery(msg, sql)
@@ -95,7 +96,7 @@ func (o *origin) reset(left leftovers) error {
 		}
 	}
 	o.state, o.unnamed = "", unnamedOwner{} // which any simple query destroys
-	if left.session&query.Prepares != 0 {
+	if deallocate {
 		o.prepared.clear()
 	}
 	o.mu.Lock()

@@ -372,6 +372,10 @@ func (c *client) detach() {
 	} else if c.db.cfg.Load().AlwaysReset {
 		left.session = query.Dirty
 	}
+	if c.session.temps { // gone by now, or not: what was prepared meanwhile may be of their columns
+		left.session |= query.Dirty | query.Temps
+		c.session.temps = false
+	}
 	c.left, c.status, c.bound = leftovers{}, pgwire.TxIdle, bound{}
 	c.groups, c.spare = 0, 0
 	c.ledger.shrink()

@@ -38,6 +38,7 @@ type session struct {
 
 	unlisten []string      // channels of UNLISTEN, "" for all, in the transaction
 	pins     query.Session // why it keeps its origin connection
+	temps    bool          // it has had temporary tables in this lease, perhaps
 
 	discarded bool   // by DISCARD ALL: the origin connection is to go, and its state with it
 	reports   []byte // ParameterStatus of that
@@ -113,6 +114,7 @@ func (c *client) intern(body []byte) *statement {
 // note notes what a text that is sent to the origin may leave behind.
 func (c *client) note(j *judgement) error {
 	c.left.session |= j.session
+	c.session.temps = c.session.temps || j.session&query.Temps != 0
 	for _, ch := range j.changes {
 		c.touch(ch)
 	}

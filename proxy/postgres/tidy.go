@@ -270,6 +270,7 @@ func (c *client) pin(pins query.Session) error {
 	c.db.counts.pin(s.pins, -1)
 	c.db.counts.pin(pins, 1)
 	s.pins = pins
+	s.temps = s.temps || pins&query.Temps != 0
 	return nil
 }
 
