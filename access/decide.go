@@ -122,9 +122,14 @@ func decide(dir Directory, req *Request, who identity, trace func(*Policy, verdi
 		app = &Application{}
 	}
 	d.ApplicationID = app.ID
-	foreign := token != nil && ok && token.AccountID != app.AccountID
-	if foreign {
-		token = nil
+	// A token is good within its account alone, whatever another account's policies say: a hostname that has changed hands must
+	// not draw the streams of those who knew it before, be it by a policy that admits everyone.
+	if who.token != nil && ok && who.token.AccountID != app.AccountID {
+		d.Outcome, d.Reason = Denied, ReasonOtherAccount
+		if failure != "" {
+			d.Outcome, d.Reason = Unauthenticated, failure
+		}
+		return d, app
 	}
 	s := search{dir: dir, app: app, req: req, token: token, bypassOnly: refused, trace: trace}
 	if p, v := s.firstMatch(); p != nil {
@@ -142,8 +147,6 @@ func decide(dir Directory, req *Request, who identity, trace func(*Policy, verdi
 		d.Outcome, d.Reason = Unauthenticated, failure
 	case !ok:
 		d.Reason = ReasonNoApplication
-	case foreign:
-		d.Reason = ReasonOtherAccount
 	default:
 		d.Reason = ReasonNoPolicy
 	}

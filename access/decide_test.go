@@ -197,6 +197,8 @@ func TestTunnel28Authentication(t *testing.T) {
 		{"expires in a moment", []Policy{anyToken}, func(s *ServiceToken) { s.ExpiresAt = now.Add(1) }, idA, "secret-a", Allowed, ReasonPolicy},
 		{"secret past its grace", []Policy{anyToken}, func(s *ServiceToken) { s.Secrets[0].ExpiresAt = now }, idA, "secret-a", Unauthenticated, ReasonSecretExpired},
 		{"token of another account", []Policy{anyToken}, nil, idOther, "secret-o", Denied, ReasonOtherAccount},
+		{"token of another account, everyone admitted", []Policy{everyone, bypass, allowIP}, nil, idOther, "secret-o", Denied, ReasonOtherAccount},
+		{"bad token of another account, everyone admitted", []Policy{bypass}, nil, idOther, "x", Unauthenticated, ReasonWrongSecret},
 		{"bad credentials get nothing from everyone", []Policy{everyone, allowIP}, nil, idA, "x", Unauthenticated, ReasonWrongSecret},
 		{"bad credentials are not told of a block", []Policy{{ID: "x", Name: "x", Decision: Block, Include: everyone.Include}}, nil, idA, "x", Unauthenticated, ReasonWrongSecret},
 		{"bypass admits without a token", []Policy{bypass}, nil, "", "", Allowed, ReasonPolicy},

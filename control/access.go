@@ -2,6 +2,7 @@ package control
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"time"
 
@@ -60,10 +61,14 @@ func (c *Control) UpdateServiceToken(ctx context.Context, accountID, id string, 
 
 // RotateServiceToken gives a service token a new secret and returns it. The old
 // one stays valid until graceUntil, zero ends it now. While an older one is
-// still in its grace the answer is access.ErrTwoSecrets.
-func (c *Control) RotateServiceToken(ctx context.Context, accountID, id string, graceUntil time.Time) (*access.ServiceToken, Secret, error) {
+// still in its grace the answer is access.ErrTwoSecrets. from is the version of
+// the secret that is meant, 0 for whichever it is; another one is ErrConflict.
+func (c *Control) RotateServiceToken(ctx context.Context, accountID, id string, from int, graceUntil time.Time) (*access.ServiceToken, Secret, error) {
 	var secret string
 	made, err := c.updateServiceToken(ctx, accountID, id, func(t *tx, next *access.ServiceToken) (err error) {
+		if from != 0 && max(next.SecretVersion, 1) != from {
+			return fmt.Errorf("%w: the secret has been rotated meanwhile", ErrConflict)
+		}
 		secret, err = next.Rotate(t.now, graceUntil)
 		return err
 	})

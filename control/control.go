@@ -253,6 +253,8 @@ func (c *Control) Ready() error {
 	switch {
 	case !c.store.nc.IsConnected():
 		return ErrUnavailable
+	case c.sealer.lost.Load():
+		return errKeysetLost
 	case !c.watching.Load():
 		return fmt.Errorf("the watch is not attached: %w", ErrUnavailable)
 	}

@@ -209,6 +209,9 @@ func (c *Control) adoptKeyset(record *rotationRecord) error {
 		if ring, err = ring.pruned(); err != nil {
 			return err
 		}
+	case !record.FinishedAt.IsZero() && !ring.has(record.Primary):
+		c.sealer.lost.Store(true)
+		return errKeysetLost
 	default:
 		return nil
 	}
@@ -216,12 +219,17 @@ func (c *Control) adoptKeyset(record *rotationRecord) error {
 	if err != nil {
 		return err
 	}
+	// This process has the keys even where the file cannot be written: it must not go on with those that others have dropped.
+	c.sealer.ring.Store(ring)
+	c.sealer.lost.Store(false)
 	if err := replaceFile(c.keysetPath, text); err != nil {
 		return fmt.Errorf("write the keyset of a rotation: %w", err)
 	}
-	c.sealer.ring.Store(ring)
 	return nil
 }
+
+// errKeysetLost is why a node that was away during a whole rotation seals nothing: nobody could open it.
+var errKeysetLost = fmt.Errorf("%w: a rotation of keys ended while this node was away; copy keyset.json from a node that runs, and restart this one", ErrKeyset)
 
 // reseal seals everything anew whenever a rotation asks for it, until ctx ends.
 func (c *Control) reseal(ctx context.Context) error {

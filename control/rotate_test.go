@@ -245,6 +245,11 @@ func TestRotationReachesEveryNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = two.Close() })
+	away, err := Open(t.Context(), copied())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = away.Close() })
 	for _, c := range []*Control{one, two} {
 		c.rotator.grace = 50 * time.Millisecond
 		run(t, c)
@@ -265,6 +270,14 @@ func TestRotationReachesEveryNode(t *testing.T) {
 	}
 	if _, err := Open(t.Context(), asleep); !errors.Is(err, ErrKeyset) {
 		t.Errorf("a node with the old keyset: got %v, want ErrKeyset", err)
+	}
+	// One that runs and hears of the rotation when it is over seals nothing more with what the others have dropped.
+	run(t, away)
+	eventually(t, "a node that was away is not ready", func() bool { return errors.Is(away.Ready(), ErrKeyset) })
+	_, err = away.CreateDatabase(t.Context(), &Database{AccountID: DefaultAccountID, Name: "late",
+		Origin: Origin{Host: "db.example", Port: 5432, User: "u", Database: "d", Password: Plaintext("p")}}, nil)
+	if !errors.Is(err, ErrKeyset) {
+		t.Errorf("a database made on a node that was away: got %v, want ErrKeyset", err)
 	}
 }
 

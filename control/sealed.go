@@ -91,11 +91,14 @@ func (s *Sealed) UnmarshalJSON(b []byte) error {
 
 // sealer seals and opens with the node's keyset. It is safe for concurrent use,
 // and copies of it have the same keyset, also when that is replaced.
-type sealer struct{ ring *atomic.Pointer[keyring] }
+type sealer struct {
+	ring *atomic.Pointer[keyring]
+	lost *atomic.Bool // the keyset is older than a rotation that has ended: nothing may be sealed with it
+}
 
 // newSealer returns a sealer that has k.
 func newSealer(k *keyring) sealer {
-	s := sealer{ring: new(atomic.Pointer[keyring])}
+	s := sealer{ring: new(atomic.Pointer[keyring]), lost: new(atomic.Bool)}
 	s.ring.Store(k)
 	return s
 }
@@ -106,6 +109,9 @@ func (k sealer) aead() tink.AEAD { return k.ring.Load().aead }
 func (k sealer) seal(s *Sealed, noun, id, field string) error {
 	if s.plain == nil {
 		return nil
+	}
+	if k.lost.Load() {
+		return errKeysetLost
 	}
 	ciphertext, err := k.aead().Encrypt([]byte(*s.plain), associated(noun, id, field))
 	if err != nil {

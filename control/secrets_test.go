@@ -46,7 +46,7 @@ func TestTunnel32NoSecretAtRest(t *testing.T) {
 	keep("tunnel secret", s, err)
 	token, s, err := c.CreateServiceToken(ctx, DefaultAccountID, "svc", time.Hour)
 	keep("client secret", s, err)
-	_, s, err = c.RotateServiceToken(ctx, DefaultAccountID, token.ID, time.Now().Add(time.Hour))
+	_, s, err = c.RotateServiceToken(ctx, DefaultAccountID, token.ID, 0, time.Now().Add(time.Hour))
 	keep("rotated client secret", s, err)
 	made, err := c.CreateManagedDatabase(ctx, tunnel.ID, "tcp://10.0.0.1:5432", managed("db"), nil)
 	if err != nil {

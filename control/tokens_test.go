@@ -54,13 +54,13 @@ func TestServiceTokens(t *testing.T) {
 	}
 	want("valid", outcome("db.example", secret), access.Allowed)
 	want("hostname without application", outcome("x.wild.example", secret), access.Denied)
-	_, second, err := c.RotateServiceToken(ctx, DefaultAccountID, tok.ID, time.Now().Add(time.Hour))
+	_, second, err := c.RotateServiceToken(ctx, DefaultAccountID, tok.ID, 0, time.Now().Add(time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want("old within its grace", outcome("db.example", secret), access.Allowed)
 	want("new", outcome("db.example", second), access.Allowed)
-	if _, _, err := c.RotateServiceToken(ctx, DefaultAccountID, tok.ID, time.Now().Add(time.Hour)); !errors.Is(err, access.ErrTwoSecrets) {
+	if _, _, err := c.RotateServiceToken(ctx, DefaultAccountID, tok.ID, 0, time.Now().Add(time.Hour)); !errors.Is(err, access.ErrTwoSecrets) {
 		t.Errorf("a third secret: got %v, want ErrTwoSecrets", err)
 	}
 	set := func(change func(*access.ServiceToken)) {

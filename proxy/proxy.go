@@ -288,7 +288,11 @@ func (p *Proxy) dialer(of *control.Database) (func(context.Context) (net.Conn, e
 	}
 	target := Target{Hostname: of.Origin.Host, ClientID: of.Origin.AccessClientID, ClientSecret: secret.Reveal()}
 	return func(ctx context.Context) (net.Conn, error) {
-		if of.MTLS.SSLMode == control.SSLDisable && !p.cfg.Source.Snapshot().MayBePlaintext(of) {
+		snap := p.cfg.Source.Snapshot()
+		if t, _, ok := snap.TunnelByHostname(of.Origin.Host); ok && t.AccountID != of.AccountID {
+			return nil, errForeign
+		}
+		if of.MTLS.SSLMode == control.SSLDisable && !snap.MayBePlaintext(of) {
 			return nil, errPlaintext
 		}
 		return p.cfg.Dial(ctx, target)
@@ -297,6 +301,9 @@ func (p *Proxy) dialer(of *control.Database) (func(context.Context) (net.Conn, e
 
 // errPlaintext is why an origin without TLS is not dialled.
 var errPlaintext = &refused{"plaintext_refused"}
+
+// errForeign is why an origin is not dialled whose hostname leads into another account's network by now.
+var errForeign = &refused{"denied"}
 
 type refused struct{ reason string }
 

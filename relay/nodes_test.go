@@ -164,7 +164,7 @@ func TestTunnel31ChangesReachEveryRelay(t *testing.T) {
 		{"service token disabled", func() error { return setToken(func(t *access.ServiceToken) { t.Disabled = true }) },
 			func() error { return setToken(func(t *access.ServiceToken) { t.Disabled = false }) }, tunnelpb.Code_UNAUTHENTICATED},
 		{"client secret rotated without a grace", func() error {
-			_, secret, err := n.RotateServiceToken(ctx, account, n.token.ID, time.Time{})
+			_, secret, err := n.RotateServiceToken(ctx, account, n.token.ID, 0, time.Time{})
 			n.secret = secret.Reveal() // which is admitted: what was opened with the old one is not
 			return err
 		}, func() error { return nil }, tunnelpb.Code_CODE_UNSPECIFIED},

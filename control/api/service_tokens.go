@@ -128,7 +128,7 @@ func (a *API) updateServiceToken(ctx context.Context, c *call) (any, error) {
 		return nil, err
 	}
 	if body.ClientSecretVersion != nil && *body.ClientSecretVersion > version {
-		return a.rotated(ctx, c, token.ID, body.PreviousClientSecretExpiresAt)
+		return a.rotated(ctx, c, token.ID, version, body.PreviousClientSecretExpiresAt)
 	}
 	return a.showServiceToken(c)(updated), nil
 }
@@ -144,16 +144,16 @@ func (a *API) rotateServiceToken(ctx context.Context, c *call) (any, error) {
 			return nil, err
 		}
 	}
-	return a.rotated(ctx, c, token.ID, body.PreviousClientSecretExpiresAt)
+	return a.rotated(ctx, c, token.ID, 0, body.PreviousClientSecretExpiresAt)
 }
 
 // rotated gives a service token another secret, and shows it.
-func (a *API) rotated(ctx context.Context, c *call, id string, previous *time.Time) (any, error) {
+func (a *API) rotated(ctx context.Context, c *call, id string, from int, previous *time.Time) (any, error) {
 	var grace time.Time
 	if previous != nil {
 		grace = *previous
 	}
-	token, secret, err := a.control.RotateServiceToken(ctx, c.account, id, grace)
+	token, secret, err := a.control.RotateServiceToken(ctx, c.account, id, from, grace)
 	if err != nil {
 		return nil, err
 	}
