@@ -186,11 +186,11 @@ func (r *reader) calls() {
 // and the third tells whether it is for the transaction only.
 func (r *reader) setConfig() {
 	r.advance()
-	if r.tok.kind != tokenString || r.text()[0] != '\'' || ambiguous(r.text(), r.standard) {
+	arg := r.text()
+	if r.tok.kind != tokenString || len(arg) < 2 || arg[0] != '\'' || arg[len(arg)-1] != '\'' || ambiguous(arg, r.standard) {
 		r.bad = true
 		return
 	}
-	arg := r.text()
 	name := lower(append([]byte(nil), arg[1:len(arg)-1]...))
 	r.advance()
 	comma := r.punct(',')
@@ -202,6 +202,8 @@ func (r *reader) setConfig() {
 		case r.tok.kind == tokenEOF:
 			r.bad = true
 			return
+		case r.word("set_config"):
+			r.bad = true // it is called too, and nobody has read what it sets
 		case r.punct('('), r.punct('['):
 			depth++
 		case r.punct(')'), r.punct(']'):

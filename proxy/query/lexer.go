@@ -47,7 +47,12 @@ func (l *lexer) next() token {
 		}
 		// A string with a prefix: E'', B'', X'', N'', U&''.
 		if l.pos < len(l.sql) && l.pos-start == 1 && l.sql[l.pos] == '\'' {
-			l.quoted('\'', c == 'e' || c == 'E')
+			escape := c == 'e' || c == 'E'
+			l.quoted('\'', escape)
+			// What continues it is read as it is. A plain string's may be taken for one of its own.
+			for escape && l.continued() {
+				l.quoted('\'', true)
+			}
 			return token{tokenString, start, l.pos}
 		}
 		return token{tokenWord, start, l.pos}
@@ -132,6 +137,29 @@ func (l *lexer) quoted(q byte, backslash bool) {
 		}
 	}
 	l.pos = min(l.pos, len(l.sql))
+}
+
+// continued goes to the quote with which a string goes on behind white space with a
+// line end in it (scan.l, quotecontinue), and reports whether there is one.
+func (l *lexer) continued() bool {
+	line := false
+	for i := l.pos; i < len(l.sql); i++ {
+		switch c := l.sql[i]; {
+		case c == '\n' || c == '\r':
+			line = true
+		case isSpace(c):
+		case c == '-' && i+1 < len(l.sql) && l.sql[i+1] == '-':
+			for i+1 < len(l.sql) && l.sql[i+1] != '\n' && l.sql[i+1] != '\r' {
+				i++
+			}
+		case c == '\'' && line:
+			l.pos = i
+			return true
+		default:
+			return false
+		}
+	}
+	return false
 }
 
 // dollarQuoted passes over $tag$...$tag$ and reports whether it stood at pos.

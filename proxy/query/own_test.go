@@ -48,6 +48,7 @@ func TestScan(t *testing.T) {
 		{"SELECT 1 AS a, f(2)", Dirty},
 		{"COPY t (a, b) FROM STDIN", Clean},
 		{"SELECT set_config('a.b', 'x', false)", Sets},
+		{"SELECT E''\n'\\'', set_config('role','x',false)--'", Sets},
 		{"SELECT pg_advisory_lock(1)", Locks},
 		{"SELECT pg_catalog.pg_try_advisory_lock (1)", Locks},
 		{"SELECT pg_advisory_xact_lock(1)", Clean},
@@ -108,7 +109,7 @@ func TestCleanTag(t *testing.T) {
 }
 
 func FuzzScan(f *testing.F) {
-	for _, s := range []string{"SELECT 1", "E'\\", "$a$ x $a", "/* /* */", `"a""b`, "DEALLOCATE \"", "U&'x'", "'", "$", "1.5e(", "DEALLOCATE PREPARE a;"} {
+	for _, s := range []string{"SELECT 1", "E'\\", "$a$ x $a", "/* /* */", `"a""b`, "DEALLOCATE \"", "U&'x'", "'", "$", "1.5e(", "DEALLOCATE PREPARE a;", "SELECT set_config('", "E''\n'\\''", "SET a TO \"", "LISTEN \""} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, sql []byte) {
