@@ -248,8 +248,8 @@ func (c *Control) reseal(ctx context.Context) error {
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
-			c.rotator.note(0, err.Error())
 			if !errors.Is(err, ErrUnavailable) && !errors.Is(err, ErrConflict) {
+				c.rotator.note(0, err.Error())
 				c.logger.Error("rotation of keys stopped; it goes on at the next start, or when it is asked for again", "err", err)
 				break
 			}
