@@ -24,7 +24,7 @@ unit: ## unit tests with the race detector, no servers needed
 	$(GO) test -race -timeout 15m $(UNIT)
 
 integration: ## end-to-end tests on real servers and drivers
-	$(GO) test -race -count=1 -p 1 -timeout 30m $$($(GO) list ./integration/... | grep -v /structure$$)
+	$(GO) test -race -count=1 -p 2 -timeout 30m $$($(GO) list ./integration/... | grep -v /structure$$)
 	@$(MAKE) --no-print-directory test-versions VERSIONS="12 18" RUN='$(ACROSS)'
 
 test-versions: ## the PostgreSQL suite on every release from 12 to 18 (VERSIONS="12 18", RUN=Pooling70)
