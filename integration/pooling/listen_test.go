@@ -1,12 +1,18 @@
 package pooling
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/sluicedb/sluice/integration/harness"
+	"github.com/sluicedb/sluice/proxy/postgres"
 )
 
 // notified waits for one notification.
@@ -167,6 +173,62 @@ func TestListenLost(t *testing.T) {
 	}
 	n.want("C:NOTIFY Z:I", q("notify ch_lost, 'again'"))
 	if got := x.notified(); got != "ch_lost=again" {
+		t.Error(got)
+	}
+}
+
+// A standby refuses LISTEN: the driver is told so in its words, and the proxy does
+// not log in again and again to hear the same. Once it is the primary, all is well.
+func TestListenOnStandby(t *testing.T) {
+	t.Parallel()
+	stage, err := harness.NewStage()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stage.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	standby, err := stage.StartPostgres(ctx, harness.PostgresConfig{Addr: "127.0.0.1", HBA: []string{"host all all all trust"}})
+	if err == nil {
+		err = standby.Demote(ctx)
+	}
+	if err != nil {
+		t.Fatal(err, stage.Logs())
+	}
+	var primary atomic.Bool
+	var dials atomic.Int64
+	w := newWorld(t, maxConns(1), func(c *postgres.Config) {
+		c.TLS.InsecureSkipVerify = true // two servers, two authorities
+		dial := c.Dial
+		c.Dial = func(ctx context.Context) (net.Conn, error) {
+			dials.Add(1)
+			if primary.Load() {
+				return dial(ctx)
+			}
+			var d net.Dialer
+			return d.DialContext(ctx, "tcp", fmt.Sprintf("127.0.0.1:%d", standby.Port))
+		}
+	})
+	x := w.wire(t)
+	for range 3 {
+		begun := time.Now()
+		x.want("E:25006 Z:I", q("listen ch_standby"))
+		if took := time.Since(begun); took > 5*time.Second {
+			t.Errorf("refused after %v", took)
+		}
+	}
+	if n := dials.Load(); n > 12 {
+		t.Errorf("%d logins", n)
+	}
+	primary.Store(true)
+	w.db.Renew() // as the first refusal in ten seconds makes the proxy do
+	n := w.wire(t)
+	eventually(t, patience, "x listens", func() bool { // when it has let go of its connection of before
+		x.send(q("listen ch_standby"))
+		return x.ready(1) == "C:LISTEN Z:I"
+	})
+	n.want("C:NOTIFY Z:I", q("notify ch_standby, 'now'"))
+	if got := x.notified(); got != "ch_standby=now" {
 		t.Error(got)
 	}
 }

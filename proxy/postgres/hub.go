@@ -22,6 +22,7 @@ type hub struct {
 	channels map[string]*channel
 	conn     *origin    // nil while there is none
 	sent     []*channel // what the origin is still to answer; nil for an UNLISTEN
+	answered bool       // conn has answered a command
 	lost     bool       // notifications may have been, of the channels of before
 }
 
@@ -65,6 +66,7 @@ func (h *hub) remove(c *client, name string) {
 	}
 	if delete(ch.clients, c); len(ch.clients) == 0 {
 		delete(h.channels, name)
+		h.lost = h.lost && len(h.channels) > 0
 		h.command(nil, "UNLISTEN "+quoteName(name))
 	}
 }
@@ -111,9 +113,8 @@ func (h *hub) run(ctx context.Context) {
 		dialing, stop := context.WithTimeout(ctx, hubTimeout)
 		o, err := h.db.dialOrigin(dialing)
 		stop()
-		if err == nil {
+		if err == nil && h.listen(ctx, o) {
 			failures = 0
-			h.listen(ctx, o)
 			continue
 		}
 		failures++
@@ -124,20 +125,22 @@ func (h *hub) run(ctx context.Context) {
 	}
 }
 
-// hubBackoff is how long to wait after a dial that failed, as a pool does: from
-// 50 ms doubled to 1.5 s, half of it drawn at random.
+// hubBackoff is how long to wait after a dial that failed, or led to an origin that
+// does not let the hub listen, as a pool does: from 50 ms doubled to 1.5 s, half of
+// it drawn at random.
 func hubBackoff(failures int) time.Duration {
 	d := min(1500*time.Millisecond, 50*time.Millisecond<<min(failures-1, 10))
 	return d/2 + rand.N(d/2)
 }
 
-// listen serves one connection until it is lost, or of no more use.
-func (h *hub) listen(ctx context.Context, o *origin) {
+// listen serves one connection until it is lost, or of no more use, and reports
+// whether it was of any.
+func (h *hub) listen(ctx context.Context, o *origin) bool {
 	defer o.Close()
 	stop := context.AfterFunc(ctx, func() { _ = o.SetReadDeadline(time.Unix(1, 0)) })
 	defer stop()
 	h.mu.Lock()
-	h.conn = o
+	h.conn, h.answered = o, false
 	for _, ch := range h.channels {
 		h.command(ch, "LISTEN "+quoteName(ch.name))
 	}
@@ -151,6 +154,7 @@ func (h *hub) listen(ctx context.Context, o *origin) {
 			ch.heard, ch.deaf, h.lost = make(chan struct{}), true, true
 		}
 	}
+	return h.answered
 }
 
 // maxNotification bounds a notification in bytes: a payload has less than 8000
@@ -203,16 +207,21 @@ func (h *hub) take(typ byte, msg []byte) bool {
 			}
 		}
 	case pgwire.MsgErrorResponse:
-		return false // LISTEN is never refused: the connection is, or the origin is in recovery
+		// LISTEN is never refused: the connection is, or the origin is in recovery.
+		// That the driver's own LISTEN finds out as well, and answers it.
+		if f := pgwire.ParseErrorFields(msg[pgwire.HeaderSize:]); f.Severity == "ERROR" {
+			for _, ch := range h.sent {
+				ch.unwait()
+			}
+		}
+		return false
 	case pgwire.MsgReadyForQuery:
 		if len(h.sent) == 0 {
 			return true
 		}
 		ch := h.sent[0]
-		if h.sent = h.sent[1:]; ch != nil && ch.deaf {
-			ch.deaf = false
-			close(ch.heard)
-		}
+		h.answered, h.sent = true, h.sent[1:]
+		ch.unwait()
 		if len(h.sent) > 0 {
 			return true
 		}
@@ -223,6 +232,15 @@ func (h *hub) take(typ byte, msg []byte) bool {
 		return len(h.channels) > 0
 	}
 	return true
+}
+
+// unwait lets everybody who waits for ch go on; ch may be nil. The hub's lock is
+// held.
+func (ch *channel) unwait() {
+	if ch != nil && ch.deaf {
+		ch.deaf = false
+		close(ch.heard)
+	}
 }
 
 // warn tells everybody who listens that something may have been missed.
