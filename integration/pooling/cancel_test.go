@@ -131,3 +131,21 @@ func TestQueryTimeoutOfPipeline(t *testing.T) {
 	w.wire(t).want(strings.TrimSpace(strings.Repeat("T D:1 C:SELECT_1 Z:I ", 5)),
 		slices.Repeat([]pgproto3.FrontendMessage{q("select 1 from pg_sleep(0.5)")}, 5)...)
 }
+
+// A driver that stalls before it has said all keeps no origin connection: what came
+// before a long Parse is answered first, and an unfinished group ends with its time.
+func TestStalledDriver(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1), queryTimeout(500*time.Millisecond))
+	x, y := w.wire(t), w.wire(t)
+	long := encode(parse("long", "select 2 /*"+strings.Repeat("x", 40000)+"*/"))
+	x.write(append(encode(q("select 1")), long[:1000]...))
+	x.got("T D:1 C:SELECT_1 Z:I")
+	y.want("T D:1 C:SELECT_1 Z:I", q("select 1"))
+	x.write(long[1000:])
+	x.want("1 2 D:2 C:SELECT_1 Z:I", bind("long"), execute, syncMsg)
+	x.send(parse("", "select 1"), bind(""))
+	eventually(t, patience, "has an origin connection", func() bool { s := w.db.Stats(); return s.Live > s.Idle })
+	x.end()
+	y.want("T D:1 C:SELECT_1 Z:I", q("select 1"))
+}

@@ -508,6 +508,25 @@ func TestPooling16(t *testing.T) {
 	b.want("2 D:b C:SELECT_1 Z:I", bind("s"), execute, syncMsg)
 }
 
+// DISCARD ALL by the extended protocol: the origin connection cannot go before the
+// group ends, nor while a transaction that was begun behind it is open.
+func TestDiscardAllUnsynced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x, y := w.wire(t), w.wire(t)
+	x.want("1 2 C:DISCARD_ALL", parse("", "DISCARD ALL"), bind(""), execute, flush)
+	x.want("Z:I", syncMsg)
+	y.want("T D:1 C:SELECT_1 Z:I", q("select 1"))
+	x.want("1 2 C:DISCARD_ALL", parse("", "DISCARD ALL"), bind(""), execute, flush)
+	x.want("1 2 D:2 C:SELECT_1 Z:I T D:3 C:SELECT_1 Z:I", parse("", "select 2"), bind(""), execute, syncMsg, q("select 3"))
+	y.want("T D:1 C:SELECT_1 Z:I", q("select 1"))
+	x.want("1 2 C:DISCARD_ALL 1 2 C:BEGIN Z:T",
+		parse("", "DISCARD ALL"), bind(""), execute, parse("", "begin"), bind(""), execute, syncMsg)
+	x.want("T D:1 C:SELECT_1 Z:T", q("select 1"))
+	x.want("C:COMMIT Z:I", q("commit"))
+	y.want("T D:1 C:SELECT_1 Z:I", q("select 1"))
+}
+
 func TestPooling17(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, maxConns(1))

@@ -42,7 +42,7 @@ func (c *client) takeParse(full int, b []byte) (taken, error) {
 		return taken{more: true}, nil
 	case !ok:
 		return taken{}, malformed("Parse")
-	case c.unsure(name):
+	case c.unsure(name), long && c.ledger.owed > 0: // the driver may stall inside it
 		return taken{wait: true}, nil
 	}
 	msg := b[pgwire.HeaderSize:min(full, len(b))]

@@ -57,7 +57,10 @@ func (c *client) takeRequests() (answers, boundary bool, err error) {
 				continue
 			}
 		}
-		t := taken{wait: c.session.discarded || c.ledger.n >= maxOwed || c.ledger.ready > 0 && c.groups >= maxGroups}
+		// The origin connection goes after DISCARD ALL, but only once its group, and a
+		// transaction begun behind it, have ended: that takes what the driver sends next.
+		discarded := c.session.discarded && !c.unsynced && c.status == pgwire.TxIdle
+		t := taken{wait: discarded || c.ledger.n >= maxOwed || c.ledger.ready > 0 && c.groups >= maxGroups}
 		if t.wait && c.copying {
 			return false, false, pgwire.Fatalf(pgwire.CodeProtocolViolation, "too many messages during COPY from stdin")
 		}

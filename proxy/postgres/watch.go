@@ -90,6 +90,9 @@ func (c *client) cut() {
 	c.leaseMu.Lock()
 	defer c.leaseMu.Unlock()
 	if c.origin != nil && (c.since.Load() != 0 || c.tidying.Load() != 0) {
+		if c.origin.cut { // a tick ago: nobody has heard of it, so its driver is waited for
+			_ = c.conn.SetReadDeadline(time.Unix(1, 0))
+		}
 		c.origin.cut = true
 		_ = c.origin.SetDeadline(time.Unix(1, 0))
 		_ = c.conn.SetWriteDeadline(time.Unix(1, 0))
