@@ -220,6 +220,9 @@ func (r *Relay) configure(ctx context.Context, b *backend, t *control.Tunnel) er
 	if answer.GetError() != "" {
 		// It goes on with the rules that it has; the operator sees why on both sides.
 		r.log.Error("connector refuses its rules", "tunnel", b.tunnel, "connector", b.peer, "version", version, "err", printable(answer.GetError()))
+	} else if has := answer.GetVersion(); has > version {
+		// It may come from another relay that has seen a later change; or from before a restore of the state.
+		r.log.Warn("connector has newer rules and keeps them", "tunnel", b.tunnel, "connector", b.peer, "version", version, "has", has)
 	}
 	b.version.Store(version)
 	return nil
