@@ -193,6 +193,7 @@ func TestCache39OwnAndOthersWrites(t *testing.T) {
 		check(write)
 		check(write)
 	}
+	exec(t, a, "deallocate upd") // as long as it is there the client keeps its origin connection, and reads by it
 	// In a transaction nobody sees it before the commit; everybody does after.
 	tx, err := a.Begin(context.Background())
 	if err != nil {
