@@ -63,6 +63,10 @@ func TestServiceTokens(t *testing.T) {
 	if _, _, err := c.RotateServiceToken(ctx, DefaultAccountID, tok.ID, 0, time.Now().Add(time.Hour)); !errors.Is(err, access.ErrTwoSecrets) {
 		t.Errorf("a third secret: got %v, want ErrTwoSecrets", err)
 	}
+	if _, _, err := c.RotateServiceToken(ctx, DefaultAccountID, tok.ID, 1, time.Time{}); !errors.Is(err, ErrConflict) {
+		t.Errorf("rotation of a secret that was rotated meanwhile: got %v, want ErrConflict", err)
+	}
+	want("new, after the one that came late", outcome("db.example", second), access.Allowed)
 	set := func(change func(*access.ServiceToken)) {
 		t.Helper()
 		if _, err := c.UpdateServiceToken(ctx, DefaultAccountID, tok.ID, func(next *access.ServiceToken) error { change(next); return nil }); err != nil {
