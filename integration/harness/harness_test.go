@@ -2,12 +2,15 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -156,5 +159,60 @@ func TestPostgresInItsOwnNamespaceIsReachedOnlyFromThere(t *testing.T) {
 	pg.Kill()
 	if err := pg.Start(ctx); err != nil {
 		t.Errorf("start after a kill: %v", err)
+	}
+}
+
+func TestMySQLAndMariaDBAnswer(t *testing.T) {
+	for name, mariaDB := range map[string]bool{"MySQL": false, "MariaDB": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStage(t)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+			defer cancel()
+			m, err := s.StartMySQL(ctx, MySQLConfig{MariaDB: mariaDB, Addr: "127.0.0.1"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			db := m.Connect()
+			defer db.Close()
+			var version, cipher string
+			row := db.QueryRowContext(ctx, "SELECT version(), (SELECT variable_value FROM performance_schema.session_status WHERE variable_name = 'Ssl_cipher')")
+			if err := row.Scan(&version, &cipher); err != nil || strings.Contains(version, "MariaDB") != mariaDB || cipher == "" {
+				t.Errorf("version %q, cipher %q, %v", version, cipher, err)
+			}
+			m.Kill()
+			if err := m.Start(ctx); err != nil {
+				t.Errorf("start after a kill: %v", err)
+			}
+		})
+	}
+}
+
+// TestThreadEndsBesideItsCallers ends a thread while others use it: each function runs or is refused, and none is left waiting.
+func TestThreadEndsBesideItsCallers(t *testing.T) {
+	thread := newThread()
+	const callers = 8
+	var ran atomic.Int64
+	var begun, working sync.WaitGroup
+	begun.Add(callers)
+	for range callers {
+		working.Go(func() {
+			calls := int64(0)
+			for ; thread.do(func() error { ran.Add(1); return nil }) == nil; calls++ {
+				if calls == 0 {
+					begun.Done()
+				}
+			}
+			ran.Add(-calls)
+		})
+	}
+	begun.Wait()
+	thread.end()
+	working.Wait()
+	if n := ran.Load(); n != 0 {
+		t.Errorf("%d functions ran more than were told to have", n)
+	}
+	if err := thread.do(func() error { return nil }); !errors.Is(err, errStageClosed) {
+		t.Errorf("after the end: got %v, want errStageClosed", err)
 	}
 }

@@ -19,14 +19,17 @@ func (s *Stage) StartNATS(ctx context.Context, bin string) (string, *Process, er
 	if err != nil {
 		return "", nil, err
 	}
-	addr := net.JoinHostPort("127.0.0.1", strconv.Itoa(port))
+	return s.StartNATSAt(ctx, bin, nil, net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+}
+
+// StartNATSAt is StartNATS at an address, inside the namespace if there is one.
+func (s *Stage) StartNATSAt(ctx context.Context, bin string, ns *Namespace, addr string) (string, *Process, error) {
 	config := s.Path("nats-server.conf")
 	text := fmt.Sprintf("listen: %q\njetstream { store_dir: %q, sync_interval: always }\n", addr, s.Path("nats"))
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		return "", nil, err
 	}
-	p, err := s.Start(Command{Name: "nats-server", Path: bin + "/nats-server",
-		Args: []string{"-c", config}})
+	p, err := s.Start(Command{Name: "nats-server", Path: bin + "/nats-server", Args: []string{"-c", config}, Namespace: ns})
 	if err != nil {
 		return "", nil, err
 	}

@@ -24,10 +24,9 @@ type Namespace struct {
 // kernel that allows it; callers that can do without fall back on the error.
 func (s *Stage) NewNamespace() (*Namespace, error) {
 	ns := &Namespace{thread: newThread()}
-	var err error
-	ns.thread.do(func() {
+	err := ns.thread.do(func() error {
 		ns.tid = unix.Gettid()
-		err = unix.Unshare(unix.CLONE_NEWNET)
+		return unix.Unshare(unix.CLONE_NEWNET)
 	})
 	if err == nil {
 		err = ns.ip("link", "set", "lo", "up")
@@ -45,6 +44,11 @@ func (s *Stage) NewNamespace() (*Namespace, error) {
 // AddAddress gives the namespace an address that only it can reach.
 func (ns *Namespace) AddAddress(addr netip.Addr) error {
 	return ns.ip("addr", "add", netip.PrefixFrom(addr, addr.BitLen()).String(), "dev", "lo")
+}
+
+// AddRoute lets the namespace reach a prefix by way of a neighbour's address.
+func (ns *Namespace) AddRoute(to netip.Prefix, via netip.Addr) error {
+	return ns.ip("route", "add", to.String(), "via", via.String())
 }
 
 // Link joins the namespace with the machine's own network: outside and inside are the two ends
@@ -70,17 +74,22 @@ func (ns *Namespace) Link(outside, inside netip.Prefix) error {
 
 // Dial connects from inside the namespace. addr is a numeric address: a lookup would run
 // outside.
-func (ns *Namespace) Dial(ctx context.Context, network, addr string) (conn net.Conn, err error) {
-	ns.thread.do(func() {
+func (ns *Namespace) Dial(ctx context.Context, network, addr string) (net.Conn, error) {
+	return ns.DialBy(ctx, new(net.Dialer), network, addr)
+}
+
+// DialBy is Dial with a dialer of the caller's.
+func (ns *Namespace) DialBy(ctx context.Context, d *net.Dialer, network, addr string) (conn net.Conn, err error) {
+	err = ns.thread.do(func() (err error) {
 		// The socket is made on the calling thread and stays in its namespace.
-		conn, err = new(net.Dialer).DialContext(ctx, network, addr)
+		conn, err = d.DialContext(ctx, network, addr)
+		return err
 	})
 	return conn, err
 }
 
-func (ns *Namespace) ip(args ...string) (err error) {
-	ns.thread.do(func() { err = ip(args...) })
-	return err
+func (ns *Namespace) ip(args ...string) error {
+	return ns.thread.do(func() error { return ip(args...) })
 }
 
 func ip(args ...string) error {

@@ -12,14 +12,15 @@ import (
 
 // PgBouncerConfig says which PgBouncer runs and how.
 type PgBouncerConfig struct {
-	Name     string
-	Root     string // of a system tree to run it in, "" is this machine's own
-	PoolSize int    // server connections
-	Settings string // lines of pgbouncer.ini, in addition to the harness's own
+	Name      string
+	Root      string // of a system tree to run it in, "" is this machine's own
+	PoolSize  int    // server connections
+	Plaintext bool   // to the server; TLS unless set
+	Cert, Key []byte // PEM: TLS for drivers that ask for it; none unless set
+	Settings  string // lines of pgbouncer.ini, in addition to the harness's own
 }
 
-// StartPgBouncer starts a PgBouncer in transaction mode before a PostgreSQL of the stage, with
-// TLS to the server and none to drivers, which is what the proxy is measured with as well.
+// StartPgBouncer starts a PgBouncer in transaction mode before a PostgreSQL of the stage.
 func (s *Stage) StartPgBouncer(ctx context.Context, pg *Postgres, config PgBouncerConfig) (Target, *Process, error) {
 	target := pg.Target()
 	target.Host, target.CAFile = "127.0.0.1", ""
@@ -31,7 +32,16 @@ func (s *Stage) StartPgBouncer(ctx context.Context, pg *Postgres, config PgBounc
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return target, nil, err
 	}
-	ini := fmt.Sprintf(`[databases]
+	serverTLS := "require"
+	if config.Plaintext {
+		serverTLS = "disable"
+	}
+	files := map[string]string{}
+	if config.Cert != nil {
+		files["client.crt"], files["client.key"] = string(config.Cert), string(config.Key)
+		config.Settings += fmt.Sprintf("client_tls_sslmode = allow\nclient_tls_cert_file = %[1]s/client.crt\nclient_tls_key_file = %[1]s/client.key\nclient_tls_ca_file = %[1]s/client.crt\n", s.Path(config.Name))
+	}
+	files["pgbouncer.ini"] = fmt.Sprintf(`[databases]
 %s = host=%s port=%d dbname=%s
 [pgbouncer]
 listen_addr = %s
@@ -42,20 +52,20 @@ auth_file = %s/users.txt
 pool_mode = transaction
 max_client_conn = 20000
 default_pool_size = %d
-server_tls_sslmode = require
+server_tls_sslmode = %s
 log_connections = 0
 log_disconnections = 0
 ignore_startup_parameters = extra_float_digits
 %s
-`, target.Database, pg.Addr, pg.Port, target.Database, target.Host, target.Port, s.Path(config.Name), config.PoolSize, config.Settings)
-	users := fmt.Sprintf("%q %q\n", target.User, target.Password)
+`, target.Database, pg.Addr, pg.Port, target.Database, target.Host, target.Port, s.Path(config.Name), config.PoolSize, serverTLS, config.Settings)
+	files["users.txt"] = fmt.Sprintf("%q %q\n", target.User, target.Password)
 	command := Command{Name: config.Name, Path: "pgbouncer", Args: []string{s.Path(config.Name, "pgbouncer.ini")}}
 	if os.Getuid() == 0 { // it refuses to run as root
 		if command.User, err = LookupAccount("nobody"); err != nil {
 			return target, nil, err
 		}
 	}
-	for name, content := range map[string]string{"pgbouncer.ini": ini, "users.txt": users} {
+	for name, content := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			return target, nil, err
 		}

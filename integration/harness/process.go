@@ -14,6 +14,9 @@ import (
 	"time"
 )
 
+// ErrEnded says that a process ended while it was waited for.
+var ErrEnded = errors.New("ended")
+
 // poll is how often a condition outside this process is looked at again.
 const poll = 20 * time.Millisecond
 
@@ -97,8 +100,7 @@ func (s *Stage) Start(c Command) (*Process, error) {
 	if c.Namespace != nil {
 		thread = c.Namespace.thread
 	}
-	thread.do(func() { err = p.cmd.Start() })
-	if err != nil {
+	if err := thread.do(p.cmd.Start); err != nil {
 		return nil, fmt.Errorf("start %s: %w", c.Name, err)
 	}
 	s.mu.Lock()
@@ -227,8 +229,8 @@ func (p *Process) WaitFor(ctx context.Context, what string, probe func(context.C
 	return nil
 }
 
-// WaitFor polls probe until it returns nil, and returns its last error when stop is closed or
-// ctx ends before that. stop may be nil.
+// WaitFor polls probe until it returns nil, and returns its last error when stop is closed, with
+// ErrEnded, or ctx ends before that. stop may be nil.
 func WaitFor(ctx context.Context, stop <-chan struct{}, probe func(context.Context) error) error {
 	tick := time.NewTicker(poll)
 	defer tick.Stop()
@@ -240,7 +242,7 @@ func WaitFor(ctx context.Context, stop <-chan struct{}, probe func(context.Conte
 		select {
 		case <-tick.C:
 		case <-stop:
-			return fmt.Errorf("ended: %w", err)
+			return fmt.Errorf("%w: %w", ErrEnded, err)
 		case <-ctx.Done():
 			return errors.Join(ctx.Err(), err)
 		}
@@ -248,7 +250,7 @@ func WaitFor(ctx context.Context, stop <-chan struct{}, probe func(context.Conte
 }
 
 // Output runs a program to its end and returns its standard output. The error has the end of
-// its standard error.
+// its standard error, or of its output where that is empty.
 func (s *Stage) Output(ctx context.Context, c Command, stdin string) (string, error) {
 	cmd := exec.CommandContext(ctx, c.Path, c.Args...)
 	cmd.Env = s.environ(c.Env)
@@ -263,7 +265,7 @@ func (s *Stage) Output(ctx context.Context, c Command, stdin string) (string, er
 	}
 	var err error
 	if c.Namespace != nil {
-		c.Namespace.thread.do(func() { err = cmd.Start() })
+		err = c.Namespace.thread.do(cmd.Start)
 	} else {
 		err = cmd.Start()
 	}
@@ -273,6 +275,9 @@ func (s *Stage) Output(ctx context.Context, c Command, stdin string) (string, er
 	if err != nil {
 		const tail = 2 << 10
 		text := strings.TrimSpace(errOut.String())
+		if text == "" { // some tell what is wrong where nobody looks for it
+			text = strings.TrimSpace(out.String())
+		}
 		return out.String(), &ExitError{Name: c.Name, Stderr: text[max(0, len(text)-tail):], Err: err}
 	}
 	return out.String(), nil

@@ -3,10 +3,12 @@ package harness
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -155,35 +157,50 @@ func (s *Stage) onClose(f func() error) {
 	s.closers = append(s.closers, f)
 }
 
-// FreePort returns a port of the address that nothing listens on, neither TCP nor UDP. Another
-// process could take it before the caller does; callers retry nothing and fail loudly then.
+// Ports that FreePort chooses from: below those that Linux gives to whoever asks for any
+// (net.ipv4.ip_local_port_range), so that no connection or listener of another process's takes one
+// between the choice and its use.
+const (
+	firstPort = 10000
+	ports     = 32768 - firstPort
+)
+
+// FreePort returns a port of the address, chosen at random, that nothing listens on, neither TCP nor
+// UDP. Another process that chooses the same in the same moment could take it before the caller does,
+// who fails loudly then.
 func FreePort(host string) (int, error) {
-	for range 20 {
-		l, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-		if err != nil {
-			return 0, err
-		}
-		port := l.Addr().(*net.TCPAddr).Port
-		u, err := net.ListenPacket("udp", l.Addr().String())
-		l.Close()
-		if err != nil {
+	var err error
+	for range 100 {
+		port := firstPort + rand.IntN(ports)
+		addr := net.JoinHostPort(host, strconv.Itoa(port))
+		var l net.Listener
+		if l, err = net.Listen("tcp", addr); err != nil {
 			continue
 		}
-		u.Close()
-		return port, nil
+		var u net.PacketConn
+		u, err = net.ListenPacket("udp", addr)
+		l.Close()
+		if err == nil {
+			u.Close()
+			return port, nil
+		}
 	}
-	return 0, fmt.Errorf("no port of %s is free for both TCP and UDP", host)
+	return 0, fmt.Errorf("no port of %s is free for both TCP and UDP: %w", host, err)
 }
+
+// errStageClosed says that a thread takes no more functions: the stage is being closed.
+var errStageClosed = errors.New("the stage is closed")
 
 // thread runs functions on one operating system thread of their own. Linux ties a process's
 // parent-death signal and a network namespace to the thread, not to the process.
 type thread struct {
 	calls chan func()
-	done  chan struct{}
+	quit  chan struct{} // closed by end
+	done  chan struct{} // closed when no function runs any more
 }
 
 func newThread() *thread {
-	t := &thread{calls: make(chan func()), done: make(chan struct{})}
+	t := &thread{calls: make(chan func()), quit: make(chan struct{}), done: make(chan struct{})}
 	go t.run()
 	return t
 }
@@ -192,19 +209,29 @@ func newThread() *thread {
 func (t *thread) run() {
 	defer close(t.done)
 	runtime.LockOSThread()
-	for f := range t.calls {
-		f()
+	for {
+		select {
+		case f := <-t.calls:
+			f()
+		case <-t.quit:
+			return
+		}
 	}
 }
 
-// do runs f on the thread and returns when f has.
-func (t *thread) do(f func()) {
-	done := make(chan struct{})
-	t.calls <- func() { defer close(done); f() }
-	<-done
+// do runs f on the thread and returns its error, or errStageClosed when the thread has ended.
+func (t *thread) do(f func() error) error {
+	result := make(chan error, 1)
+	select {
+	case t.calls <- func() { result <- f() }:
+		return <-result
+	case <-t.done:
+		return errStageClosed
+	}
 }
 
+// end lets the function that runs finish, and is called once.
 func (t *thread) end() {
-	close(t.calls)
+	close(t.quit)
 	<-t.done
 }

@@ -33,33 +33,50 @@ func (e *PipeError) Unwrap() error { return e.Err }
 // if that was the reason, and the error is a *PipeError. When ctx ends both are reset and the error is ctx's cause; if the cause
 // is a *ResetError its code is used, otherwise CodeCancelled.
 func Pipe(ctx context.Context, a, b Conn) (Stats, error) {
-	var p pipe
-	ab := direction{pipe: &p, src: a, dst: b, from: "a", to: "b"}
-	ba := direction{pipe: &p, src: b, dst: a, from: "b", to: "a"}
-	p.a, p.b = a, b
-
-	stop := context.AfterFunc(ctx, func() { p.fail(context.Cause(ctx), CodeCancelled) })
-	defer stop()
-
-	var wg sync.WaitGroup
-	wg.Go(ba.run)
-	ab.run()
-	wg.Wait()
-
-	err := p.cause()
-	if err == nil {
-		// Nothing is in flight: these only free the two.
-		_ = a.Close()
-		_ = b.Close()
-	}
-	return Stats{AToB: ab.n, BToA: ba.n}, err
+	// What waits for hours in this frame is on the stack of a goroutine for each stream: the rest is elsewhere.
+	p := newPipe(a, b)
+	stop := p.watch(ctx)
+	p.other.Go(p.ba.run)
+	p.ab.run()
+	p.other.Wait()
+	stop()
+	return p.end()
 }
 
 // pipe is what the two directions share.
 type pipe struct {
-	a, b Conn
-	mu   sync.Mutex
-	err  error // the first failure
+	a, b   Conn
+	ab, ba direction
+	other  sync.WaitGroup // ba
+
+	mu  sync.Mutex
+	err error // the first failure
+}
+
+func newPipe(a, b Conn) *pipe {
+	p := &pipe{a: a, b: b}
+	p.ab = direction{pipe: p, src: a, dst: b, from: "a", to: "b"}
+	p.ba = direction{pipe: p, src: b, dst: a, from: "b", to: "a"}
+	return p
+}
+
+// watch fails the pipe when ctx ends, until stop.
+func (p *pipe) watch(ctx context.Context) (stop func() bool) {
+	if ctx.Done() == nil {
+		return func() bool { return true }
+	}
+	return context.AfterFunc(ctx, func() { p.fail(context.Cause(ctx), CodeCancelled) })
+}
+
+// end frees both sides once both directions have ended.
+func (p *pipe) end() (Stats, error) {
+	err := p.cause()
+	if err == nil {
+		// Nothing is in flight: these only free the two.
+		_ = p.a.Close()
+		_ = p.b.Close()
+	}
+	return Stats{AToB: p.ab.n, BToA: p.ba.n}, err
 }
 
 // fail resets both sides on the first failure, which unblocks the direction that has not failed.

@@ -1,6 +1,12 @@
 package streamtest
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"io"
+	"math/rand/v2"
+	"os"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -40,6 +46,56 @@ func byteExact(t *testing.T, pair Pair) {
 	wg.Go(func() { receive(a) })
 	receive(b)
 }
+
+// hashTotal is how many bytes hashed sends: SLUICE_BULK in MiB, or what takes no second on any carrier. 1024 is what Tunnel17 means.
+func hashTotal(t *testing.T) int {
+	text := os.Getenv("SLUICE_BULK")
+	if text == "" {
+		return 32 << 20
+	}
+	mib, err := strconv.ParseUint(text, 10, 16)
+	if err != nil {
+		t.Fatalf("SLUICE_BULK: %v", err)
+	}
+	return int(mib) << 20
+}
+
+// hashed sends much, in writes of every length, and compares hashes.
+func hashed(t *testing.T, pair Pair) {
+	a, b := pair(t) // ends bounds it by a time that has nothing to do with the size
+	total := hashTotal(t)
+	sent := make(chan []byte, 1)
+	go func() {
+		hash, source, lengths := sha256.New(), rand.NewChaCha8([32]byte{1}), rand.New(rand.NewPCG(1, 2))
+		buf := make([]byte, 128<<10)
+		for left := total; left > 0; {
+			part := buf[:min(left, 1+lengths.IntN(len(buf)))]
+			source.Read(part)
+			hash.Write(part)
+			if _, err := a.Write(part); err != nil {
+				t.Errorf("Write: %v", err)
+				_ = b.Reset(stream.CodeCancelled)
+				break
+			}
+			left -= len(part)
+		}
+		_ = a.CloseWrite()
+		sent <- hash.Sum(nil)
+	}()
+	hash := sha256.New()
+	n, err := io.Copy(hash, onlyReader{b})
+	if err != nil {
+		_ = a.Reset(stream.CodeCancelled)
+	}
+	if want := <-sent; err != nil || int(n) != total || !bytes.Equal(hash.Sum(nil), want) {
+		t.Errorf("%d of %d bytes came, %v; or others than were sent", n, total, err)
+	}
+	_ = a.Close()
+	_ = b.Close()
+}
+
+// onlyReader hides what io.Copy would use instead of Read.
+type onlyReader struct{ io.Reader }
 
 // oneByteWrites sends oneByteTotal bytes, byte by byte.
 func oneByteWrites(t *testing.T, pair Pair) {
