@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"encoding/json"
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -136,6 +137,45 @@ func TestRuleJSON(t *testing.T) {
 		if err := json.Unmarshal([]byte(text), &r); err == nil {
 			t.Errorf("%s is taken as %+v", text, r)
 		}
+	}
+}
+
+// TestSignerReuses: the same open is given the same assertion for some seconds, and never an old one.
+func TestSignerReuses(t *testing.T) {
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := NewSigner("sluice", "k1", key)
+	sign := func(client string, at time.Time) string {
+		t.Helper()
+		token, err := s.Sign(Assertion{ApplicationID: "app", ClientID: client, Hostname: host}, at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return token
+	}
+	first := sign(idA, now)
+	for name, tt := range map[string]struct {
+		client string
+		at     time.Time
+		same   bool
+	}{
+		"soon after":        {idA, now.Add(assertionReuse - time.Nanosecond), true},
+		"somebody else":     {idB, now, false},
+		"later":             {idA, now.Add(assertionReuse), false},
+		"clock turned back": {idA, now.Add(-time.Second), false},
+	} {
+		s.signed = map[Assertion]signed{{ApplicationID: "app", ClientID: idA, Hostname: host}: {first, now}}
+		if got := sign(tt.client, tt.at); (got == first) != tt.same {
+			t.Errorf("%s: the same %v, want %v", name, got == first, tt.same)
+		}
+	}
+	for i := range maxSigned + 10 {
+		sign(strconv.Itoa(i), now)
+	}
+	if n := len(s.signed); n > maxSigned {
+		t.Errorf("%d assertions are kept, at most %d may be", n, maxSigned)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -20,6 +21,16 @@ const Leeway = 60 * time.Second
 // maxAssertion bounds what Verify parses, in bytes. An assertion with the
 // longest hostname and IDs has about 700.
 const maxAssertion = 4096
+
+const (
+	// assertionReuse is how long a signed assertion is given out again for the same
+	// open: it leaves three times what an open may take (15 s), and a client that
+	// opens streams all the time has one signed every five seconds instead of a
+	// thousand times a second.
+	assertionReuse = 5 * time.Second
+	// maxSigned bounds the assertions that are kept, of some 700 bytes each.
+	maxSigned = 4096
+)
 
 // ErrAssertion is what every assertion that is not valid is answered with; the
 // text that wraps it says why and quotes nothing of it.
@@ -43,6 +54,15 @@ type Signer struct {
 	issuer string
 	keyID  string
 	key    ed25519.PrivateKey
+
+	mu     sync.Mutex
+	signed map[Assertion]signed
+}
+
+// signed is an assertion that may be given out again.
+type signed struct {
+	token string
+	at    time.Time
 }
 
 // NewSigner returns a signer whose assertions name issuer and keyID.
@@ -51,8 +71,30 @@ func NewSigner(issuer, keyID string, key ed25519.PrivateKey) *Signer {
 }
 
 // Sign returns a as a compact JWT (RFC 7519, EdDSA) that ends AssertionLifetime
-// after now; a.Expires is not read.
+// after now, or at most five seconds earlier: it may be one that was signed for
+// the same a before. a.Expires is not read.
 func (s *Signer) Sign(a Assertion, now time.Time) (string, error) {
+	a.Expires = time.Time{}
+	s.mu.Lock()
+	last, ok := s.signed[a]
+	s.mu.Unlock()
+	if age := now.Sub(last.at); ok && age >= 0 && age < assertionReuse {
+		return last.token, nil
+	}
+	token, err := s.sign(a, now)
+	if err != nil {
+		return "", err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.signed == nil || len(s.signed) >= maxSigned {
+		s.signed = make(map[Assertion]signed)
+	}
+	s.signed[a] = signed{token, now}
+	return token, nil
+}
+
+func (s *Signer) sign(a Assertion, now time.Time) (string, error) {
 	t := jwt.NewWithClaims(jwt.SigningMethodEdDSA, claims{
 		RegisteredClaims: jwt.RegisteredClaims{
 			Issuer:    s.issuer,
@@ -64,11 +106,11 @@ func (s *Signer) Sign(a Assertion, now time.Time) (string, error) {
 		Hostname: a.Hostname,
 	})
 	t.Header["kid"] = s.keyID
-	signed, err := t.SignedString(s.key)
+	token, err := t.SignedString(s.key)
 	if err != nil {
 		return "", fmt.Errorf("sign assertion with key %s: %w", s.keyID, err)
 	}
-	return signed, nil
+	return token, nil
 }
 
 // Verifier checks assertions. It is safe for concurrent use as long as its

@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -50,7 +52,7 @@ type Connector struct {
 	log     *slog.Logger
 	metrics metrics
 
-	relays  relays
+	relays  client.Relays
 	current []atomic.Pointer[link] // by slot
 	crowd   sync.Mutex             // serialises what is said and done about slots that meet in one relay
 	crowdIn string                 // the relay for which it was said last
@@ -112,7 +114,7 @@ func New(cfg Config) (*Connector, error) {
 		metrics: newMetrics(),
 	}
 	c.token.Store(token)
-	c.relays.configured = cfg.Relays
+	c.relays.Configured = cfg.Relays
 	c.current = make([]atomic.Pointer[link], cfg.Slots)
 	c.log = cfg.Logger.With("tunnel", cfg.Token.Tunnel, "connector", c.id)
 	c.ingress.Store(&ingress{})
@@ -200,23 +202,25 @@ func (c *Connector) configure(_ context.Context, msg *tunnelpb.Configure) *tunne
 		if err != nil {
 			return &tunnelpb.Configured{Version: now.version, Error: err.Error()}
 		}
-		if len(now.verify.keys) == 0 || equalKeys(now.verify, c.told) {
+		if !now.pinned {
 			next := *now
 			next.verify = verify
 			c.ingress.Store(&next)
+		} else if !equalKeys(verify, c.told) && !covers(now.verify, verify) {
+			c.log.Warn("relays have a key to sign with that the file does not pin; streams that need it will be refused",
+				"keys", slices.Sorted(maps.Keys(verify.keys)), "mend", "see: sluice control signing-keys, and pin them in the file")
 		}
 		c.told = verify
 		return &tunnelpb.Configured{Version: msg.GetVersion()}
 	}
-	if msg.GetVersion() == now.version {
+	if msg.GetVersion() <= now.version {
+		// Keys rotate without a new version, and also after a restore of the relays' state from before this one.
 		verify, err := newVerifier(msg.GetIssuer(), msg.GetKeys())
-		if err == nil && len(verify.keys) > 0 && !equalKeys(verify, now.verify) { // keys rotate without a new version
+		if err == nil && len(verify.keys) > 0 && !equalKeys(verify, now.verify) {
 			next := *now
 			next.verify = verify
 			c.ingress.Store(&next)
 		}
-	}
-	if msg.GetVersion() <= now.version {
 		return &tunnelpb.Configured{Version: now.version}
 	}
 	next, err := parseIngress(msg)

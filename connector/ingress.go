@@ -61,6 +61,7 @@ type ingress struct {
 	wildcard map[string]service // by ".suffix"
 	rest     *service           // of every other hostname; nil refuses them
 	verify   verifier           // of assertions
+	pinned   bool               // verify is the file's, whatever relays say
 }
 
 // parseIngress checks every rule and reports every fault.

@@ -54,39 +54,46 @@ func (l *link) suspected() <-chan struct{} {
 func (l *link) serve() {
 	var streams sync.WaitGroup
 	defer streams.Wait()
-	for {
-		// The session ends this, whatever becomes of the slot: streams outlive the order to stop.
-		in, err := l.session.Accept(context.Background())
-		if err != nil {
-			return
-		}
+	// The session ends this, whatever becomes of the slot: streams outlive the order to stop.
+	l.session.Serve(context.Background(), func(in *tunnel.Incoming) {
 		if !l.begin() {
 			l.refuse(in, &tunnel.Refusal{Code: tunnelpb.Code_DRAINING, Message: "the connector is shutting down"})
-			continue
+			return
 		}
-		streams.Go(func() {
-			defer l.end()
-			l.join(in)
-		})
-	}
+		j := l.join(in)
+		if j == nil {
+			l.end()
+			return
+		}
+		streams.Go(j.pipe)
+	})
 }
 
-// join dials the origin that in asks for and copies both ways until both have ended.
-func (l *link) join(in *tunnel.Incoming) {
+// joined is a stream and its origin.
+type joined struct {
+	link         *link
+	peer, origin stream.Conn
+	hostname     string
+	remote       string // the driver, as the relay says
+	since        time.Time
+}
+
+// join dials the origin that in asks for and accepts in. It returns nil when it has refused.
+func (l *link) join(in *tunnel.Incoming) *joined {
 	c, hostname := l.c, in.Request.GetHostname()
 	log := l.log.With("hostname", hostname)
 	rules := c.ingress.Load()
-	s, ok := rules.lookup(hostname)
-	if !ok {
+	s, named := rules.lookup(hostname)
+	if !named {
 		log.Warn("no ingress rule names the hostname")
 		l.refuse(in, &tunnel.Refusal{Code: tunnelpb.Code_UNKNOWN_HOST, Message: "no ingress rule of the connector names the hostname"})
-		return
+		return nil
 	}
 	if s.access != nil {
 		if err := rules.verify.check(in.Request.GetAssertion(), canonical(hostname), s.access, time.Now()); err != nil {
 			log.Warn("the relay's assertion is not good, and the rule requires one", "err", err)
 			l.refuse(in, &tunnel.Refusal{Code: tunnelpb.Code_DENIED, Message: "the connector does not accept the relay's assertion"})
-			return
+			return nil
 		}
 	}
 	start := time.Now()
@@ -94,47 +101,48 @@ func (l *link) join(in *tunnel.Incoming) {
 	if err != nil {
 		log.Warn("origin not reached", "err", err, "dur", time.Since(start))
 		l.refuse(in, refusalOf(err))
-		return
+		return nil
 	}
 	c.metrics.openSeconds.Observe(time.Since(start).Seconds())
-	peer, err := in.Accept()
+	var header []byte
+	if s.proxyHeader {
+		header = proxyHeader(in.Request.GetRemote(), origin)
+	}
+	first, err := begin(origin, header, in.Request.GetEarlyData())
+	if err != nil {
+		log.Warn("origin broke the connection", "err", err)
+		origin.Reset(stream.CodeAborted)
+		l.refuse(in, &tunnel.Refusal{Code: tunnelpb.Code_ORIGIN_REFUSED, Message: "the origin broke the connection"})
+		return nil
+	}
+	peer, err := in.AcceptWith(first)
 	if err != nil {
 		c.metrics.opens.WithLabelValues("cancelled").Inc()
 		log.Debug("opener gave up", "err", err)
 		origin.Reset(stream.CodeCancelled)
-		return
-	}
-	c.metrics.opens.WithLabelValues("ok").Inc()
-	c.metrics.streams.Inc()
-	defer c.metrics.streams.Dec()
-	first := in.Request.GetEarlyData()
-	if s.proxyHeader {
-		first = append(proxyHeader(in.Request.GetRemote(), origin), first...)
-	}
-	if err := writeEarly(origin, first); err != nil {
-		log.Debug("early data not written", "err", err)
-		origin.Reset(stream.CodeAborted)
-		peer.Reset(stream.CodeAborted)
-		return
-	}
-	stats, err := stream.Pipe(context.Background(), peer, origin) // the session's end resets peer
-	c.metrics.bytes.WithLabelValues("to_origin").Add(float64(stats.AToB))
-	c.metrics.bytes.WithLabelValues("from_origin").Add(float64(stats.BToA))
-	log.Debug("stream ended", "remote", in.Request.GetRemote(), "dur", time.Since(start), "err", err)
-}
-
-// writeEarly writes what travelled with the open. A fresh socket takes 4 KiB at once, so the deadline is never met in good times.
-func writeEarly(origin stream.Conn, early []byte) error {
-	if len(early) == 0 {
 		return nil
 	}
-	if err := origin.SetWriteDeadline(time.Now().Add(connectTimeout)); err != nil {
-		return err
-	}
-	if _, err := origin.Write(early); err != nil {
-		return err
-	}
-	return origin.SetWriteDeadline(time.Time{})
+	c.metrics.opens.WithLabelValues("ok").Inc()
+	return &joined{link: l, peer: peer, origin: origin, hostname: hostname, remote: in.Request.GetRemote(), since: start}
+}
+
+// pipe copies both ways until both have ended.
+func (j *joined) pipe() {
+	j.link.c.metrics.streams.Inc()
+	stats, err := stream.Pipe(context.Background(), j.peer, j.origin) // the session's end resets the peer
+	j.ended(stats, err)
+}
+
+// ended counts and logs, in a frame of its own: pipe's is held for as long as the stream lives.
+//
+//go:noinline
+func (j *joined) ended(stats stream.Stats, err error) {
+	metrics := &j.link.c.metrics
+	metrics.streams.Dec()
+	metrics.bytes.WithLabelValues("to_origin").Add(float64(stats.AToB))
+	metrics.bytes.WithLabelValues("from_origin").Add(float64(stats.BToA))
+	j.link.log.Debug("stream ended", "hostname", j.hostname, "remote", j.remote, "dur", time.Since(j.since), "err", err)
+	j.link.end()
 }
 
 func (l *link) refuse(in *tunnel.Incoming, r *tunnel.Refusal) {

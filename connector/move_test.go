@@ -3,6 +3,7 @@ package connector
 import (
 	"context"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -120,11 +121,57 @@ func TestTunnel04SlotsSpreadOverRelays(t *testing.T) {
 	// The first comes back under another address, which the second announces.
 	back := &fakeRelay{id: "r1b"}
 	addr3, _ := tunneltest.Start(t, back.server(), cert, tunneltest.Passes)
-	c.relays.learn([]string{addr3})
+	second.others.Store(&[]string{addr3})
 	if s := back.session(t); s.Hello().GetSlot()%2 != 1 {
 		t.Errorf("slot %d moved", s.Hello().GetSlot())
 	}
 	eventually(t, "slots on both", func() bool { return c.meeting() == "" })
+}
+
+// TestTunnel04SlotsSpreadOverTheAddressesOfOneName: the second of a name's two addresses answers after all slots have met behind the
+// first.
+func TestTunnel04SlotsSpreadOverTheAddressesOfOneName(t *testing.T) {
+	resolveTo(t, [4]byte{127, 0, 0, 1}, [4]byte{127, 0, 0, 2})
+	cert := tunneltest.NewCertificate(t)
+	first, second := &fakeRelay{id: "r1"}, &fakeRelay{id: "r2"}
+	addr, _ := tunneltest.Start(t, first.server(), cert, tunneltest.Passes)
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &logBuffer{}
+	cfg := testConfig(cert, log, net.JoinHostPort("relay.example", port))
+	cfg.Slots = 4
+	c := startBetter(t, cfg)
+	for range cfg.Slots {
+		first.session(t)
+	}
+	eventually(t, "the slots' meeting", func() bool { return c.meeting() == "r1" })
+	tunneltest.StartAt(t, second.server(), cert, net.IPv4(127, 0, 0, 2), addr)
+	if s := second.session(t); s.Hello().GetSlot()%2 != 1 {
+		t.Errorf("slot %d moved", s.Hello().GetSlot())
+	}
+	eventually(t, "slots on both", func() bool { return c.meeting() == "" })
+}
+
+// TestTunnel04SlotThatFindsTheSameRelayLooksSeldom: two addresses may lead to one relay.
+func TestTunnel04SlotThatFindsTheSameRelayLooksSeldom(t *testing.T) {
+	var k seeker
+	looks := 0
+	for range 100 {
+		if !k.rest() {
+			looks++
+			k.found(false)
+		}
+	}
+	if looks < 100/maxLooks || looks > 100/maxLooks+4 {
+		t.Errorf("%d looks in 100 times, want one in %d once it has found the same relay a few times", looks, maxLooks)
+	}
+	for k.rest() {
+	}
+	if k.found(true); k.rest() {
+		t.Error("after another relay was found the next look is put off")
+	}
 }
 
 // TestTunnel40Ready: the page follows the probes, not the sessions.

@@ -22,10 +22,13 @@ const (
 	keepAlive = 30 * time.Second
 )
 
+func (s service) dialer() *net.Dialer {
+	return &net.Dialer{Timeout: s.connectTimeout, KeepAlive: s.keepAlive, Control: stream.GiveUp}
+}
+
 // dialOrigin connects to s. Its error is for the log; refusalOf says what the opener may know.
 func dialOrigin(ctx context.Context, s service) (stream.Conn, error) {
-	d := net.Dialer{Timeout: s.connectTimeout, KeepAlive: s.keepAlive}
-	c, err := d.DialContext(ctx, s.network, s.address)
+	c, err := s.dialer().DialContext(ctx, s.network, s.address)
 	if err != nil {
 		return nil, err // net.OpError says what and where
 	}

@@ -21,6 +21,7 @@ type fakeRelay struct {
 	id       string
 	ingress  []*tunnelpb.IngressRule
 	refuse   atomic.Pointer[tunnel.Refusal] // every Hello
+	others   atomic.Pointer[[]string]       // that it announces
 	hellos   atomic.Int32
 	sessions chan *tunnel.Session
 }
@@ -33,7 +34,11 @@ func (f *fakeRelay) server() *tunnel.Server {
 			if r := f.refuse.Load(); r != nil {
 				return nil, r
 			}
-			return &tunnelpb.Welcome{RelayId: f.id}, nil
+			welcome := &tunnelpb.Welcome{RelayId: f.id}
+			if others := f.others.Load(); others != nil {
+				welcome.Relays = *others
+			}
+			return welcome, nil
 		},
 		Handle: func(ctx context.Context, s *tunnel.Session) {
 			if _, err := s.Configure(ctx, &tunnelpb.Configure{Version: 1, Ingress: f.ingress}); err != nil {

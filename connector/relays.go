@@ -1,52 +1,10 @@
 package connector
 
 import (
-	"net"
-	"slices"
-	"sync"
+	"context"
+
+	"github.com/sluicedb/sluice/protocol/tunnel"
 )
-
-// maxLearned bounds the relays that a Welcome can add.
-const maxLearned = 32
-
-// relays is what a connector knows of where to register: what it was told at its start, and what relays have said since. Its
-// methods may be called concurrently.
-type relays struct {
-	configured []string // never empty
-
-	mu      sync.Mutex
-	learned []string
-}
-
-// learn takes the relays of a Welcome, which replace those of the one before.
-func (r *relays) learn(announced []string) {
-	var fresh []string
-	for _, addr := range announced {
-		if _, _, err := net.SplitHostPort(addr); err == nil && len(fresh) < maxLearned &&
-			!slices.Contains(r.configured, addr) && !slices.Contains(fresh, addr) {
-			fresh = append(fresh, addr)
-		}
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.learned = fresh
-}
-
-// at returns the n-th relay, counted round and round.
-func (r *relays) at(n int) string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if n %= len(r.configured) + len(r.learned); n >= len(r.configured) {
-		return r.learned[n-len(r.configured)]
-	}
-	return r.configured[n]
-}
-
-func (r *relays) len() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return len(r.configured) + len(r.learned)
-}
 
 // meeting returns the instance of the one relay in which all slots meet; "" when they do not, or not all are registered.
 func (c *Connector) meeting() string {
@@ -80,7 +38,7 @@ func (c *Connector) checkSpread() {
 	c.crowdIn = id
 	switch {
 	case id == "":
-	case c.relays.len() > 1:
+	case c.relays.Len() > 1:
 		c.log.Warn("all slots are with one relay; a part of them moves when another is there", "instance", id)
 	default:
 		c.log.Info("all slots are with the only relay: the tunnel is as available as it is", "instance", id)
@@ -88,6 +46,46 @@ func (c *Connector) checkSpread() {
 }
 
 // crowded reports whether a slot should look for another relay: every second one of those that meet in one.
-func (c *Connector) crowded(slot int) bool {
-	return slot%2 == 1 && c.relays.len() > 1 && c.meeting() != ""
+func (c *Connector) crowded(slot int) bool { return slot%2 == 1 && c.meeting() != "" }
+
+// maxLooks bounds the times that a slot does not look for another relay after it has found the same one again, as where two addresses
+// lead to one relay: it registers anew for nothing once in some eight minutes.
+const maxLooks = 8
+
+// seeker chooses the next relay of a slot that should leave the one in which all slots meet.
+type seeker struct{ skip, skipped int }
+
+// rest reports whether it is too early to look again.
+func (k *seeker) rest() bool {
+	if k.skipped < k.skip {
+		k.skipped++
+		return true
+	}
+	k.skipped = 0
+	return false
+}
+
+// found takes the outcome of a look.
+func (k *seeker) found(another bool) {
+	if k.skip = min(2*k.skip+1, maxLooks-1); another {
+		k.skip = 0
+	}
+}
+
+// elsewhere moves the slot's choice to another relay than old's: to the next one that is known, or to another address of the only one.
+func (s *slot) elsewhere(ctx context.Context, old *link) bool {
+	if s.c.relays.Len() > 1 {
+		s.relay++
+		return true
+	}
+	for n := 1; ; n++ {
+		targets, err := tunnel.Resolve(ctx, s.c.relays.At(0), s.relay+n)
+		if err != nil || n > len(targets) {
+			return false
+		}
+		if targets[0] != old.session.RemoteAddr() {
+			s.relay += n
+			return true
+		}
+	}
 }

@@ -86,7 +86,7 @@ func ParseRules(data []byte) (*Rules, error) {
 	if err != nil {
 		faults = append(faults, err)
 	}
-	in.verify = verify
+	in.verify, in.pinned = verify, len(verify.keys) > 0
 	for i := range f.Ingress {
 		if err := in.addLine(&f.Ingress[i], i == len(f.Ingress)-1); err != nil {
 			faults = append(faults, fmt.Errorf("rule %d, line %d: %w", i+1, f.Ingress[i].line, err))
@@ -214,7 +214,7 @@ func (c *Connector) SetRules(r *Rules) {
 	next := *r.in
 	next.version = c.ingress.Load().version + 1
 	c.local = true
-	if len(next.verify.keys) == 0 {
+	if !next.pinned {
 		next.verify = c.told
 	}
 	c.ingress.Store(&next)

@@ -142,11 +142,16 @@ func TestTunnel33AssertionsAreChecked(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			err = v.check(token, "db.example", []string{"app-0", "app-1"}, tt.at)
-			if (err == nil) != (tt.want == "") || err != nil && (!strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), token)) {
-				t.Errorf("got %v, want %q", err, tt.want)
+			for _, at := range []time.Time{tt.at, now, tt.at} { // what is remembered of a token excuses nothing
+				err := v.check(token, "db.example", []string{"app-0", "app-1"}, at)
+				if at.Equal(tt.at) && ((err == nil) != (tt.want == "") || err != nil && (!strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), token))) {
+					t.Errorf("got %v, want %q", err, tt.want)
+				}
 			}
 		})
+	}
+	if n := len(v.verified.claims); n != 3 {
+		t.Errorf("%d tokens are remembered, want the 3 that the key has signed for the issuer", n)
 	}
 	for _, token := range []string{"", "x", strings.Repeat("a", maxAssertion+1), "eyJhbGciOiJub25lIiwia2lkIjoiazEifQ.e30."} {
 		if err := v.check(token, "db.example", []string{"app-1"}, now); err == nil {
@@ -173,8 +178,10 @@ func TestTunnel33RuleThatRequiresAccess(t *testing.T) {
 	s := relay.session(t)
 	// What the relay says it signs with does not count beside the file's.
 	evil := ed25519.NewKeyFromSeed(make([]byte, ed25519.SeedSize))
-	if _, err := s.Configure(t.Context(), &tunnelpb.Configure{Version: 9, Issuer: "sluice", Keys: []*tunnelpb.Key{{Id: "k1", Ed25519: evil.Public().(ed25519.PublicKey)}}}); err != nil {
-		t.Fatal(err)
+	for _, says := range []ed25519.PrivateKey{key, evil} { // also after it has said what the file does
+		if _, err := s.Configure(t.Context(), &tunnelpb.Configure{Version: 9, Issuer: "sluice", Keys: []*tunnelpb.Key{{Id: "k1", Ed25519: says.Public().(ed25519.PublicKey)}}}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	for name, signer := range map[string]*access.Signer{"none": nil, "another key": access.NewSigner("sluice", "k1", evil)} {
 		open := &tunnelpb.Open{Hostname: "db.example"}

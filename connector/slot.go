@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sluicedb/sluice/protocol/stream"
 	"github.com/sluicedb/sluice/protocol/tunnel"
 	"github.com/sluicedb/sluice/protocol/tunnel/client"
 	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
@@ -26,6 +27,7 @@ type slot struct {
 	addr    string // the relay of the last attempt
 	log     *slog.Logger
 	backoff client.Backoff
+	seeker  seeker
 	links   sync.WaitGroup
 }
 
@@ -36,7 +38,8 @@ func (s *slot) run(ctx context.Context) {
 		l, err := s.register(ctx, s.c.cfg.Protocol, false)
 		if err == nil {
 			err = s.hold(ctx, l)
-		} else {
+		}
+		if l == nil || left(err) {
 			s.relay++
 		}
 		if ctx.Err() != nil {
@@ -51,17 +54,24 @@ func (s *slot) run(ctx context.Context) {
 	}
 }
 
+// left reports whether a session has ended because its relay ends.
+func left(err error) bool {
+	var lost *tunnel.SessionError
+	return errors.As(err, &lost) && lost.Remote && lost.Code == stream.CodeDraining
+}
+
 // register makes one attempt at a session with the slot's relay. A slot that is moving has a session whose streams must go on.
 func (s *slot) register(ctx context.Context, protocol client.Protocol, moving bool) (*link, error) {
 	ctx, cancel := context.WithTimeout(ctx, registerTimeout)
 	defer cancel()
 	c := s.c
-	addr, token := c.relays.at(s.relay), c.token.Load()
+	addr, token := c.relays.At(s.relay), c.token.Load()
 	s.addr = addr
 	l := newLink(c, s.log.With("relay", addr), addr)
 	racer := client.Racer{Protocol: protocol, Dialer: tunnel.Dialer{
-		Addr: addr,
-		TLS:  token.tls,
+		Addr:   addr,
+		Prefer: s.relay,
+		TLS:    token.tls,
 		Hello: &tunnelpb.Hello{
 			Role: tunnelpb.Role_CONNECTOR, TunnelId: token.tunnel, Secret: token.secret,
 			PeerId: c.id, Slot: uint32(s.index), Version: c.cfg.Version, Moving: moving,
@@ -76,7 +86,7 @@ func (s *slot) register(ctx context.Context, protocol client.Protocol, moving bo
 		return nil, err
 	}
 	l.session = session
-	c.relays.learn(session.Welcome().GetRelays())
+	c.relays.Learn(session.Welcome().GetRelays())
 	return l, nil
 }
 
@@ -135,7 +145,7 @@ func (s *slot) leave(ctx context.Context, old *link, retryAfter time.Duration) *
 	old.left = true
 	s.relay++
 	wait := time.Duration(0)
-	if s.c.relays.at(s.relay) == old.addr {
+	if s.c.relays.At(s.relay) == old.addr {
 		wait = s.backoff.Next(&tunnel.Refusal{Code: tunnelpb.Code_DRAINING, RetryAfter: retryAfter})
 	}
 	for {
@@ -163,12 +173,17 @@ func (s *slot) leave(ctx context.Context, old *link, retryAfter time.Duration) *
 // It returns nil when there is nothing better.
 func (s *slot) improve(ctx context.Context, old *link) *link {
 	c := s.c
-	protocol := c.cfg.Protocol
+	protocol, seeking := c.cfg.Protocol, false
 	switch {
 	case old.session.Carrier() == tunnel.CarrierWebSocket && (protocol == client.Auto || protocol == ""):
 		protocol = client.QUIC
-	case c.crowded(s.index):
-		s.relay++
+	case c.crowded(s.index) && !s.seeker.rest():
+		resolving, cancel := context.WithTimeout(ctx, registerTimeout)
+		seeking = s.elsewhere(resolving, old)
+		cancel()
+		if !seeking {
+			return nil
+		}
 	default:
 		return nil
 	}
@@ -176,6 +191,9 @@ func (s *slot) improve(ctx context.Context, old *link) *link {
 	if err != nil {
 		s.log.Debug("slot stays where it is", "err", err)
 		return nil
+	}
+	if seeking {
+		s.seeker.found(l.session.Welcome().GetRelayId() != old.session.Welcome().GetRelayId())
 	}
 	return l
 }

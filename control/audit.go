@@ -19,10 +19,10 @@ const (
 	auditKeep    = 31 * 24 * time.Hour // as long as Hyperdrive keeps its analytics
 	auditBytes   = 4 << 30             // about 10 million records; the oldest go first
 	auditQueue   = 8192                // records; a relay's opens of some seconds
-	auditPending = 256                 // records under way to the store
-	auditChunk   = 1000                // records read at a time
-	auditScan    = 200_000             // records that one reading looks at, at most
-	auditWait    = 15 * time.Second    // for one record's acknowledgement, an election included
+	auditPending = 256                 // messages under way to the store
+	auditChunk   = 250                 // messages read at a time
+	auditScan    = 200_000             // records that one reading looks at, and at most a chunk more
+	auditWait    = 15 * time.Second    // for one message's acknowledgement, an election included
 	// While a stream has no leader its publishers are told so at once: these
 	// outlast an election.
 	auditRetries   = 40
@@ -48,7 +48,7 @@ type AuditRecord struct {
 	ActorName string        `json:"actor_name,omitempty"`
 	Agent     string        `json:"agent,omitempty"`
 	Changes   []AuditChange `json:"changes,omitempty"`
-	// Sequence is the record's place in the log; AuditRecords fills it.
+	// Sequence is the record's place in the log, of which some may be empty; AuditRecords fills it.
 	Sequence uint64 `json:"-"`
 }
 
@@ -79,7 +79,8 @@ func (f *AuditFilter) matches(r *AuditRecord) bool {
 	}
 	return match(f.Account, r.Account) && match(f.Actor, r.Actor) && action &&
 		match(f.Target, r.Target) && match(f.Outcome, r.Outcome) &&
-		(f.Since.IsZero() || !r.Time.Before(f.Since)) && (f.Before.IsZero() || r.Time.Before(f.Before))
+		(f.Since.IsZero() || !r.Time.Before(f.Since)) && (f.Before.IsZero() || r.Time.Before(f.Before)) &&
+		r.Sequence > f.AfterSequence && (f.BeforeSequence == 0 || r.Sequence < f.BeforeSequence)
 }
 
 // auditor writes records in the background.
@@ -108,7 +109,10 @@ func openAuditor(ctx context.Context, s *store, clustered bool, m *metrics) (*au
 		return nil, fmt.Errorf("stream %s: %w", auditStream, err)
 	}
 	js, err := jetstream.New(s.nc, jetstream.WithPublishAsyncMaxPending(auditPending), jetstream.WithPublishAsyncTimeout(auditWait),
-		jetstream.WithPublishAsyncErrHandler(func(jetstream.JetStream, *nats.Msg, error) { m.auditDropped.Inc() }))
+		jetstream.WithPublishAsyncErrHandler(func(_ jetstream.JetStream, msg *nats.Msg, _ error) {
+			lost, _ := splitAudit(msg.Data) // which this process made
+			m.auditDropped.Add(float64(len(lost)))
+		}))
 	if err != nil {
 		return nil, fmt.Errorf("jetstream: %w", err)
 	}
@@ -161,50 +165,4 @@ func (r *AuditRecord) subject() string {
 		return auditPrefix + r.Account
 	}
 	return auditPrefix + "system"
-}
-
-// run writes the queue until ctx ends, and then what is left in it.
-func (a *auditor) run(ctx context.Context) error {
-	for {
-		select {
-		case r := <-a.queue:
-			a.write(ctx, r)
-		case <-ctx.Done():
-			// A fresh context: the other has ended, and this is bounded.
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownWait)
-			defer cancel()
-			for len(a.queue) > 0 {
-				a.write(last, <-a.queue)
-			}
-			select {
-			case <-a.js.PublishAsyncComplete():
-			case <-last.Done():
-				a.logger.Warn("audit records not acknowledged at the end", "records", a.js.PublishAsyncPending())
-			}
-			return ctx.Err()
-		}
-	}
-}
-
-// write sends one record. While the store is away it tries again until ctx
-// ends, and the queue fills; waiting for acknowledgements is bounded by
-// auditPending. A record that is sent and never acknowledged counts as dropped.
-func (a *auditor) write(ctx context.Context, r AuditRecord) {
-	data, err := json.Marshal(r)
-	if err != nil {
-		a.metrics.auditDropped.Inc()
-		return
-	}
-	for attempt := 0; ; attempt++ {
-		_, err := a.js.PublishAsync(r.subject(), data,
-			jetstream.WithRetryAttempts(auditRetries), jetstream.WithRetryWait(auditRetryWait))
-		if err == nil {
-			a.metrics.auditWritten.Inc()
-			return
-		}
-		if pause(ctx, attempt) != nil {
-			a.metrics.auditDropped.Inc()
-			return
-		}
-	}
 }

@@ -2,7 +2,6 @@ package control
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"time"
@@ -23,17 +22,17 @@ func (c *Control) AuditRecords(ctx context.Context, f AuditFilter) ([]AuditRecor
 	if err != nil {
 		return nil, 0, fmt.Errorf("read audit log: %w: %w", ErrUnavailable, err)
 	}
-	end := log.State.LastSeq + 1 // not included
+	end := log.State.LastSeq + 1 // of messages, not included
 	if f.BeforeSequence > 0 {
-		end = min(end, f.BeforeSequence)
+		end = min(end, (f.BeforeSequence-1)/auditPlaces+1)
 	}
-	oldest := max(log.State.FirstSeq, 1, f.AfterSequence+1) // FirstSeq is 0 while the log is empty
-	first := oldest
-	if end > auditScan {
-		first = max(first, end-auditScan)
-	}
+	first := max(log.State.FirstSeq, 1, f.AfterSequence/auditPlaces) // FirstSeq is 0 while the log is empty
 	var out []AuditRecord
+	looked := 0
 	for end > first {
+		if looked >= auditScan {
+			return out, end * auditPlaces, nil
+		}
 		start := first
 		if end-first > auditChunk {
 			start = end - auditChunk
@@ -54,10 +53,8 @@ func (c *Control) AuditRecords(ctx context.Context, f AuditFilter) ([]AuditRecor
 		if len(chunk) > 0 && !f.Since.IsZero() && chunk[0].Time.Add(auditSkew).Before(f.Since) {
 			return out, 0, nil
 		}
+		looked += len(chunk)
 		end = start
-	}
-	if first > oldest {
-		return out, first, nil
 	}
 	return out, 0, nil
 }
@@ -65,7 +62,7 @@ func (c *Control) AuditRecords(ctx context.Context, f AuditFilter) ([]AuditRecor
 // auditSkew is how far the records' own times may be out of the log's order.
 const auditSkew = time.Hour
 
-// read returns the records from sequence start to before end.
+// read returns the records of the messages from sequence start to before end.
 func (a *auditor) read(ctx context.Context, start, end uint64) ([]AuditRecord, error) {
 	// What is read may expire meanwhile, and then nothing would come.
 	ctx, cancel := context.WithTimeout(ctx, auditWait)
@@ -94,13 +91,15 @@ func (a *auditor) read(ctx context.Context, start, end uint64) ([]AuditRecord, e
 		if meta.Sequence.Stream >= end {
 			return out, nil
 		}
-		var r AuditRecord
-		if err := json.Unmarshal(msg.Data(), &r); err != nil {
-			return nil, errors.Join(fmt.Errorf("record %d", meta.Sequence.Stream), err)
+		records, err := splitAudit(msg.Data())
+		if err != nil {
+			return nil, errors.Join(fmt.Errorf("message %d", meta.Sequence.Stream), err)
 		}
-		r.Sequence = meta.Sequence.Stream
-		out = append(out, r)
-		if r.Sequence == end-1 || meta.NumPending == 0 {
+		for i := range records {
+			records[i].Sequence = meta.Sequence.Stream*auditPlaces + uint64(i)
+		}
+		out = append(out, records...)
+		if meta.Sequence.Stream == end-1 || meta.NumPending == 0 {
 			return out, nil
 		}
 	}

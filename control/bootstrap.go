@@ -2,15 +2,12 @@ package control
 
 import (
 	"context"
-	"crypto/ed25519"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
 	"time"
-
-	"github.com/sluicedb/sluice/access"
 )
 
 // bootstrapRecord says that the first start is over, and proves that a node has
@@ -19,17 +16,6 @@ type bootstrapRecord struct {
 	Installation string    `json:"installation"` // 32 hex digits, random
 	Proof        Sealed    `json:"proof"`        // the installation ID
 	CreatedAt    time.Time `json:"created_at"`
-}
-
-// signingRecord holds the keys that sign assertions, the current one first.
-type signingRecord struct {
-	Keys []signingKey `json:"keys"`
-}
-
-type signingKey struct {
-	ID      string            `json:"id"` // the kid of its assertions
-	Public  ed25519.PublicKey `json:"public"`
-	Private Sealed            `json:"private"` // the seed of RFC 8032
 }
 
 // bootstrap makes what a first start needs, unless that was done: account,
@@ -100,7 +86,7 @@ func (c *Control) writeFirst(t *tx) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	key, err := newSigningKey(c.sealer)
+	key, err := newSigningKey(c.sealer, t.now)
 	if err != nil {
 		return "", err
 	}
@@ -124,11 +110,14 @@ func (c *Control) adopt(ctx context.Context, cfg Config) error {
 		return fmt.Errorf("%w: copy keyset.json from where the store was made", ErrKeyset)
 	}
 	c.installation, c.issuer = done.Installation, "sluice/"+done.Installation
-	var signing signingRecord
-	if err := c.system(ctx, keySigning, &signing); err != nil {
+	keys, err := c.store.get(ctx, keySigning)
+	if err != nil {
 		return err
 	}
-	if err := c.openSigning(&signing); err != nil {
+	if keys.value == nil {
+		return fmt.Errorf("%s %w: the store is damaged", keySigning, ErrNotFound)
+	}
+	if err := c.adoptSigning(keys); err != nil {
 		return err
 	}
 	var ca authorityRecord
@@ -165,40 +154,3 @@ func (c *Control) system(ctx context.Context, key string, record any) error {
 	}
 	return nil
 }
-
-func newSigningKey(k sealer) (signingKey, error) {
-	public, private, err := ed25519.GenerateKey(nil)
-	if err != nil {
-		return signingKey{}, fmt.Errorf("make signing key: %w", err)
-	}
-	key := signingKey{ID: newHexID(), Public: public, Private: Plaintext(Secret(private.Seed()))}
-	return key, k.seal(&key.Private, kindSystem, key.ID, "signing")
-}
-
-// openSigning makes the stored signing keys ready: the current one to sign
-// with, all of them to verify.
-func (c *Control) openSigning(record *signingRecord) error {
-	if len(record.Keys) == 0 {
-		return errors.New("the store holds no signing key")
-	}
-	key := record.Keys[0]
-	seed, err := c.sealer.open(key.Private, kindSystem, key.ID, "signing")
-	if err != nil {
-		return err
-	}
-	if len(seed) != ed25519.SeedSize {
-		return errors.New("the stored signing key is not an Ed25519 seed")
-	}
-	c.signer = access.NewSigner(c.issuer, key.ID, ed25519.NewKeyFromSeed([]byte(seed)))
-	c.verifier = &access.Verifier{Issuer: c.issuer, Keys: map[string]ed25519.PublicKey{}}
-	for _, key := range record.Keys {
-		c.verifier.Keys[key.ID] = key.Public
-	}
-	return nil
-}
-
-// Signer signs assertions with the current key.
-func (c *Control) Signer() *access.Signer { return c.signer }
-
-// Verifier checks assertions of every node of this store.
-func (c *Control) Verifier() *access.Verifier { return c.verifier }

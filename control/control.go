@@ -16,8 +16,6 @@ import (
 
 	"github.com/nats-io/nats.go"
 	"golang.org/x/sync/errgroup"
-
-	"github.com/sluicedb/sluice/access"
 )
 
 // Config says where the state lives.
@@ -38,7 +36,9 @@ type Config struct {
 	PublicHosts []string
 	// MaxDatabases is how many databases an account may have; 0: no limit.
 	MaxDatabases int
-	Logger       *slog.Logger // nil: slog.Default()
+	// SigningLife is how long a key signs assertions before the next one does; 0: for ever.
+	SigningLife time.Duration
+	Logger      *slog.Logger // nil: slog.Default()
 }
 
 // keysetPath is where the keyset is.
@@ -63,8 +63,8 @@ type Control struct {
 	authority    *authority
 	issuer       string
 	installation string
-	signer       *access.Signer
-	verifier     *access.Verifier
+	signing      atomic.Pointer[signing]
+	signingLife  time.Duration // of a key; 0: for ever
 	firstToken   *Secret
 	audit        *auditor
 	metrics      *metrics
@@ -97,11 +97,13 @@ func Open(ctx context.Context, cfg Config) (*Control, error) {
 	c := &Control{
 		logger:       cfg.Logger,
 		maxDatabases: cfg.MaxDatabases,
+		signingLife:  cfg.SigningLife,
 		replica:      newReplica(cfg.Logger),
 		presence:     newPresenceOf(cfg.Logger),
 		turn:         make(chan struct{}, 1),
 		seen:         map[string]time.Time{},
 	}
+	c.replica.signing = c.adoptSigning
 	c.replica.rotated, c.rotator.grace = c.adoptRotation, storeGrace
 	c.metrics = newMetrics(c)
 	if err := c.open(ctx, cfg); err != nil {
@@ -213,8 +215,8 @@ func checkStoreURL(list string) error {
 }
 
 // Run follows the store, so that the snapshot has what other nodes write, writes
-// audit records, token uses and the presence of a relay here, and takes away what
-// was left unfinished. It blocks until ctx ends, gives what is
+// audit records, token uses and the presence of a relay here, makes the keys that
+// sign assertions in their time, and takes away what was left unfinished. It blocks until ctx ends, gives what is
 // queued a few seconds, and returns nil then.
 func (c *Control) Run(ctx context.Context) error {
 	if c.running.Swap(true) {
@@ -226,6 +228,7 @@ func (c *Control) Run(ctx context.Context) error {
 	g.Go(func() error { return c.audit.run(ctx) })
 	g.Go(func() error { return c.flushSeen(ctx) })
 	g.Go(func() error { return c.reseal(ctx) })
+	g.Go(func() error { return c.keepSigning(ctx) })
 	g.Go(func() error { return c.presence.follow(ctx) })
 	g.Go(func() error { return c.presence.tell(ctx) })
 	g.Go(func() error { return c.reapPending(ctx) })

@@ -108,10 +108,13 @@ const (
 
 // Credential is what a driver logs in with at the proxy.
 type Credential struct {
-	ID        string    `json:"id"` // 32 hex digits
-	Name      string    `json:"name"`
-	Verifier  Verifier  `json:"verifier"`
-	CreatedOn time.Time `json:"created_on"`
+	ID       string   `json:"id"` // 32 hex digits
+	Name     string   `json:"name"`
+	Verifier Verifier `json:"verifier"`
+	// MySQLVerifier is what drivers of MySQL are checked against without telling
+	// their password. Credentials made before there was one have none.
+	MySQLVerifier Verifier  `json:"mysql_verifier,omitempty"`
+	CreatedOn     time.Time `json:"created_on"`
 }
 
 // Managed names what was made together with a database, and goes with it.

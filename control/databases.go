@@ -309,7 +309,7 @@ func (c *Control) CreateCredential(ctx context.Context, accountID, databaseID, n
 func newCredential(t *tx, name string) (Credential, Secret, error) {
 	password := Secret(access.RandomText(generatedPasswordCharacters))
 	verifier, err := NewVerifier(password)
-	return Credential{ID: newHexID(), Name: name, Verifier: verifier, CreatedOn: t.now}, password, err
+	return Credential{ID: newHexID(), Name: name, Verifier: verifier, MySQLVerifier: newMySQLVerifier(password), CreatedOn: t.now}, password, err
 }
 
 // DeleteCredential revokes a client credential.

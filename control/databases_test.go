@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sluicedb/sluice/access"
+	"github.com/sluicedb/sluice/protocol/mywire"
 )
 
 func TestManagedDatabase(t *testing.T) {
@@ -72,7 +73,7 @@ func TestManagedDatabase(t *testing.T) {
 	second := managed("orders.2")
 	second.Name = "orders-x"
 	if _, err := c.UpdateTunnel(ctx, DefaultAccountID, tunnel.ID, func(next *Tunnel) error {
-		next.Ingress = append(next.Ingress, Ingress{"orders-x.vpc-1.internal", "tcp://h:1"})
+		next.Ingress = append(next.Ingress, Ingress{Hostname: "orders-x.vpc-1.internal", Service: "tcp://h:1"})
 		return nil
 	}); err != nil {
 		t.Fatal(err)
@@ -143,8 +144,8 @@ func TestUpdateDatabase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	checkVerifier(t, cred.Verifier, password)
-	checkVerifier(t, made.Credential.Verifier, made.Password)
+	checkVerifiers(t, *cred, password)
+	checkVerifiers(t, made.Credential, made.Password)
 	if _, _, err := c.CreateCredential(ctx, DefaultAccountID, id, "second"); !errors.Is(err, ErrExists) {
 		t.Errorf("the same credential: got %v, want ErrExists", err)
 	}
@@ -195,9 +196,14 @@ func TestFormerOriginPassword(t *testing.T) {
 	}
 }
 
-// checkVerifier checks a verifier as a SCRAM server does (RFC 5802 section 3).
-func checkVerifier(t *testing.T, v Verifier, password Secret) {
+// checkVerifiers checks a credential's verifiers: PostgreSQL's as a SCRAM server does
+// (RFC 5802 section 3), MySQL's by the wire's own.
+func checkVerifiers(t *testing.T, c Credential, password Secret) {
 	t.Helper()
+	if string(c.MySQLVerifier) != mywire.NewVerifier(password.Reveal()).String() {
+		t.Error("the verifier for MySQL is not that of the password")
+	}
+	v := c.Verifier
 	if len(password.Reveal()) < 32 {
 		t.Errorf("a password of %d characters", len(password.Reveal()))
 	}

@@ -72,7 +72,7 @@ func FuzzTunnel(f *testing.F) {
 	f.Add("*.example.com", "unix:/run/postgresql/.s.PGSQL.5432")
 	f.Add("a:1", "tcp://[::1%25eth0]:1")
 	f.Fuzz(func(t *testing.T, hostname, service string) {
-		tun := Tunnel{Name: "t", Ingress: []Ingress{{hostname, service}}}
+		tun := Tunnel{Name: "t", Ingress: []Ingress{{Hostname: hostname, Service: service}}}
 		if tun.Validate() != nil {
 			localService(service)
 			return

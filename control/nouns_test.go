@@ -31,8 +31,8 @@ func TestValidateReportsEveryFault(t *testing.T) {
 		want []string
 	}{
 		{"tunnel", &Tunnel{Name: "a b", Ingress: []Ingress{
-			{"db.example:5432", "tcp://10.0.0.1:5432"}, {"*.example.com", "tcp://h:0"}, {"a.*.example", "http://h"},
-			{"*.example.com", "unix:run/x"}, {"db.example/path", ""}, {"ok.example", "tcp://h:1/path"}, {"ok2.example", "unix:/a/../b"}, {"DB.example", "tcp://[::1]:5432"},
+			{Hostname: "db.example:5432", Service: "tcp://10.0.0.1:5432"}, {Hostname: "*.example.com", Service: "tcp://h:0"}, {Hostname: "a.*.example", Service: "http://h"},
+			{Hostname: "*.example.com", Service: "unix:run/x"}, {Hostname: "db.example/path", Service: ""}, {Hostname: "ok.example", Service: "tcp://h:1/path"}, {Hostname: "ok2.example", Service: "unix:/a/../b"}, {Hostname: "DB.example", Service: "tcp://[::1]:5432"},
 		}}, []string{
 			"name must begin with a letter or digit and consist of letters, digits, '_', '.' and '-'",
 			"ingress[0].hostname must be a name alone, without scheme, port or path",
@@ -211,7 +211,7 @@ func TestTunnel34HostnameBelongsToOneTunnel(t *testing.T) {
 func TestWildcardRaceIsSettled(t *testing.T) {
 	entries := func(wildcard, exact uint64) []entry {
 		tunnel := func(id, account, hostname string) entry {
-			text, err := json.Marshal(Tunnel{ID: id, AccountID: account, Name: id, Ingress: []Ingress{{hostname, "tcp://h:1"}}})
+			text, err := json.Marshal(Tunnel{ID: id, AccountID: account, Name: id, Ingress: []Ingress{{Hostname: hostname, Service: "tcp://h:1"}}})
 			if err != nil {
 				t.Fatal(err)
 			}

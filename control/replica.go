@@ -20,6 +20,8 @@ type replica struct {
 	// rotated hears of a rotation of keys before the snapshot has anything that
 	// the new key sealed. It is set before the first entry comes.
 	rotated func(entry) error
+	// signing hears of the keys that sign assertions. It is set before the first entry comes.
+	signing func(entry) error
 
 	mu      sync.Mutex
 	changed chan struct{} // closed at the next change
@@ -132,8 +134,11 @@ func (r *replica) apply(s *Snapshot, e entry) {
 	case kindClaim:
 		s.applyClaim(id, e)
 	case kindSystem:
-		if e.key == keyRotation && r.rotated != nil {
+		switch {
+		case e.key == keyRotation && r.rotated != nil:
 			err = r.rotated(e)
+		case e.key == keySigning && r.signing != nil:
+			err = r.signing(e)
 		}
 	}
 	if err != nil {

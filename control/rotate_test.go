@@ -202,6 +202,7 @@ func TestRotationUnderChanges(t *testing.T) {
 					t.Errorf("change while keys rotate: %v", err)
 					return
 				}
+				time.Sleep(20 * time.Millisecond) // or hardly a commit of the rotation meets no change
 			}
 		})
 	}

@@ -69,7 +69,7 @@ func TestManagedDatabaseIsAllOrNothing(t *testing.T) {
 	if pw, err := c.OriginPassword(d); err != nil || pw.Reveal() != "origin-password-db" || d.ID != made.Database.ID {
 		t.Errorf("its password (err %v)", err)
 	}
-	checkVerifier(t, d.Credentials[0].Verifier, made.Password)
+	checkVerifiers(t, d.Credentials[0], made.Password)
 }
 
 // TestReap: what a node that died in a test has left is taken away, and a test that comes too late finds that it was.

@@ -5,13 +5,7 @@ import (
 	"encoding/base64"
 	"fmt"
 	"log/slog"
-	"net"
-	"net/netip"
-	"net/url"
-	"path"
 	"slices"
-	"strconv"
-	"strings"
 	"time"
 
 	"github.com/sluicedb/sluice/access"
@@ -40,12 +34,6 @@ type Tunnel struct {
 	ConfigVersion int64     `json:"config_version"`
 	CreatedAt     time.Time `json:"created_at"`
 	UpdatedAt     time.Time `json:"updated_at"`
-}
-
-// Ingress leads a hostname to a service in the private network.
-type Ingress struct {
-	Hostname string `json:"hostname"` // lower case, no port; a leading "*." covers every name below
-	Service  string `json:"service"`  // tcp://host:port or unix:/absolute/path
 }
 
 // LogValue keeps the secret's hash and ciphertext out of logs.
@@ -83,69 +71,9 @@ func (t *Tunnel) Validate() error {
 		} else {
 			seen[in.Hostname] = i
 		}
-		if fault := serviceFault(in.Service); fault != "" {
-			at.Addf("service", "%s", fault)
-		}
+		in.validate(at)
 	}
 	return f.Err()
-}
-
-// maxUnixPath is the longest path of a unix socket in bytes (sun_path of
-// unix(7), less its end).
-const maxUnixPath = 107
-
-// serviceFault says what is wrong with the service of an ingress, or returns "".
-func serviceFault(service string) string {
-	if file, ok := strings.CutPrefix(service, "unix:"); ok {
-		switch {
-		case !path.IsAbs(file) || path.Clean(file) != file || file == "/":
-			return "must name an absolute path after unix:, without '.', '..' or a trailing slash"
-		case len(file) > maxUnixPath:
-			return "has a path longer than 107 bytes"
-		case strings.ContainsRune(file, 0):
-			return "has a path with a NUL"
-		}
-		return ""
-	}
-	u, err := url.Parse(service)
-	switch {
-	case service == "":
-		return "is required: tcp://host:port or unix:/path"
-	case err != nil || u.Scheme != "tcp" || u.Host == "":
-		return "must be tcp://host:port or unix:/path"
-	case u.Path != "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil:
-		return "must be tcp://host:port alone, without user, path or query"
-	case !validPort(u.Port()):
-		return "must have a port between 1 and 65535"
-	}
-	host := u.Hostname()
-	if _, err := netip.ParseAddr(host); err == nil {
-		return ""
-	}
-	if access.HostnameFault(strings.ToLower(host)) != "" || strings.HasPrefix(host, "*") {
-		return "must name a host or an address"
-	}
-	return ""
-}
-
-func validPort(text string) bool {
-	port, err := strconv.ParseUint(text, 10, 16)
-	return err == nil && port > 0
-}
-
-// localService reports whether service is a unix socket or a loopback address:
-// bytes to it never cross a wire.
-func localService(service string) bool {
-	if strings.HasPrefix(service, "unix:") {
-		return true
-	}
-	u, err := url.Parse(service)
-	if err != nil {
-		return false
-	}
-	host := u.Hostname()
-	ip := net.ParseIP(host)
-	return host == "localhost" || (ip != nil && ip.IsLoopback())
 }
 
 func (t *Tunnel) account() string { return t.AccountID }
@@ -274,7 +202,7 @@ func (c *Control) updateTunnel(t *tx, accountID, id string, change func(*Tunnel)
 			return nil, err
 		}
 	}
-	if !slices.Equal(old.Ingress, next.Ingress) {
+	if !slices.EqualFunc(old.Ingress, next.Ingress, Ingress.equal) {
 		if err := c.moveHostnames(t, old, &next); err != nil {
 			return nil, err
 		}

@@ -67,7 +67,11 @@ func (c *Control) attempt(ctx context.Context, change func(*tx) error) error {
 	c.rotator.attempts.RLock()
 	defer c.rotator.attempts.RUnlock()
 	t := &tx{ctx: ctx, c: c, now: time.Now().UTC().Truncate(time.Microsecond), read: map[string]entry{}}
+	ring := c.sealer.ring.Load()
 	if err := change(t); err != nil {
+		if errors.Is(err, errSealed) && c.sealer.ring.Load() != ring { // by a key that was there when it was read
+			return fmt.Errorf("%w: %w", errConflict, err)
+		}
 		return err
 	}
 	return t.commit()

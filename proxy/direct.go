@@ -6,6 +6,9 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
+
+	"github.com/sluicedb/sluice/protocol/stream"
 )
 
 // DirectOrigins says which origins a proxy reaches without a tunnel.
@@ -34,6 +37,10 @@ func (e *notAdmittedError) Error() string {
 // Reason is what drivers are told.
 func (e *notAdmittedError) Reason() string { return "address_not_admitted" }
 
+// directKeepAlive is the time between the TCP keepalives of a direct origin's idle
+// connection: half of what stream.GiveUp waits for an answer.
+const directKeepAlive = 10 * time.Second
+
 // dialDirect connects to a direct origin. The address is judged after the name
 // is resolved, each time: a name that leads elsewhere later leads nowhere.
 func (p *Proxy) dialDirect(ctx context.Context, address string) (net.Conn, error) {
@@ -41,7 +48,7 @@ func (p *Proxy) dialDirect(ctx context.Context, address string) (net.Conn, error
 	if policy == DirectNone {
 		return nil, &notAdmittedError{policy: policy}
 	}
-	d := net.Dialer{Control: func(_, address string, _ syscall.RawConn) error {
+	d := net.Dialer{KeepAlive: directKeepAlive, Control: func(network, address string, c syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return err
@@ -49,7 +56,7 @@ func (p *Proxy) dialDirect(ctx context.Context, address string) (net.Conn, error
 		if policy != DirectAny && !isPublic(at.Addr()) {
 			return &notAdmittedError{addr: at.Addr(), policy: policy}
 		}
-		return nil
+		return stream.GiveUp(network, address, c)
 	}}
 	return d.DialContext(ctx, "tcp", address)
 }

@@ -6,16 +6,17 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/sluicedb/sluice/proxy/dialect"
 	"github.com/sluicedb/sluice/proxy/pool"
-	"github.com/sluicedb/sluice/proxy/postgres"
 	"github.com/sluicedb/sluice/proxy/query"
+	"github.com/sluicedb/sluice/proxy/results"
 )
 
 // A reading is a database's counters at one moment.
 type reading struct {
 	pool.Stats
-	postgres.Counts
-	cached [query.Statuses]uint64
+	dialect.Counts
+	cached results.Counts
 }
 
 // A metric is one series, or one of a label's values each, of a database.
@@ -98,20 +99,27 @@ func (p *Proxy) Collectors() []prometheus.Collector {
 		}
 	})
 	many("cache_queries_total", "Queries, by what the cache made of them.", "status", func(r reading, emit func(float64, ...string)) {
-		for i, n := range r.cached {
+		for i, n := range r.cached.Statuses {
 			emit(float64(n), query.Status(i).String())
 		}
+	})
+	many("cache_result_bytes_total", "Bytes of results that were answered from the cache (hit) and stored in it (stored).", "what", func(r reading, emit func(float64, ...string)) {
+		emit(float64(r.cached.BytesHit), "hit")
+		emit(float64(r.cached.BytesStored), "stored")
 	})
 	c.cache = map[string]*prometheus.Desc{
 		"entries": desc("cache_entries", "Results in the cache."), "bytes": desc("cache_bytes", "Memory of the results in the cache."),
 		"max":       desc("cache_bytes_max", "Memory that results may take."),
 		"recording": desc("cache_recording_bytes", "Memory of results that are being received."),
 		"pinned":    desc("cache_pinned_bytes", "Memory of large results that are being sent."),
+		"suspended": desc("cache_suspended", "1 while nothing is returned or stored, because other proxies cannot be heard."),
 	}
 	c.timings = []timing{
 		{desc("lease_wait_seconds", "How long clients waited in line for an origin connection.", "database"), func(d *database) *pool.Histogram { return d.Waits() }},
 		{desc("lease_hold_seconds", "How long clients had an origin connection.", "database"), func(d *database) *pool.Histogram { return d.Holds() }},
 		{desc("query_seconds", "How long the origin took to answer.", "database"), func(d *database) *pool.Histogram { return d.Took() }},
+		{desc("cache_hit_age_seconds", "How long ago the results were asked for that were answered from the cache.", "database"), func(d *database) *pool.Histogram { return d.Results().Ages() }},
+		{desc("cache_miss_seconds", "How long queries took whose result may be stored.", "database"), func(d *database) *pool.Histogram { return d.Results().Misses() }},
 	}
 	return []prometheus.Collector{c}
 }
@@ -132,23 +140,31 @@ func (c *collector) Describe(ch chan<- *prometheus.Desc) {
 
 // Collect implements prometheus.Collector.
 func (c *collector) Collect(ch chan<- prometheus.Metric) {
-	ch <- prometheus.MustNewConstMetric(c.clients, prometheus.GaugeValue, float64(c.p.server.Clients()))
-	if c.p.cache != nil {
+	ch <- prometheus.MustNewConstMetric(c.clients, prometheus.GaugeValue, float64(c.p.postgres.Clients()+c.p.mysql.Clients()))
+	if c.p.cfg.CacheMemory > 0 {
 		s := c.p.cache.Stats()
-		for name, v := range map[string]float64{"entries": float64(s.Entries), "bytes": float64(s.Bytes), "max": float64(c.p.cfg.CacheMemory),
+		suspended := 0.0
+		if s.Suspended {
+			suspended = 1
+		}
+		for name, v := range map[string]float64{"suspended": suspended, "entries": float64(s.Entries), "bytes": float64(s.Bytes), "max": float64(c.p.cfg.CacheMemory),
 			"recording": float64(s.Recording), "pinned": float64(s.Pinned)} {
 			ch <- prometheus.MustNewConstMetric(c.cache[name], prometheus.GaugeValue, v)
 		}
 	}
 	for _, d := range c.p.databases() {
-		r := reading{d.Stats(), d.Counts(), d.CacheCounts()}
+		r := reading{Stats: d.Stats(), Counts: d.Counts(), cached: d.Results().Counts()}
 		for _, m := range c.metrics {
 			m.read(r, func(v float64, labels ...string) {
 				ch <- prometheus.MustNewConstMetric(m.desc, m.kind, v, append([]string{d.Name()}, labels...)...)
 			})
 		}
 		for _, t := range c.timings {
-			count, sum, below := t.read(d).Read()
+			h := t.read(d)
+			if h == nil {
+				continue
+			}
+			count, sum, below := h.Read()
 			buckets := make(map[float64]uint64, len(below))
 			for i, n := range below {
 				buckets[(pool.FirstBucket << i).Seconds()] = n

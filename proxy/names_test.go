@@ -27,8 +27,8 @@ func TestWatchName(t *testing.T) {
 			return nil, errors.New("no such host")
 		}
 		d := &database{
-			Database: postgres.NewDatabase("app", postgres.Config{}, nil),
-			of:       &control.Database{Origin: control.Origin{Host: "db.example.com", Port: 5432}},
+			dialectOf: postgres.NewDatabase("app", postgres.Config{}, nil),
+			of:        &control.Database{Origin: control.Origin{Host: "db.example.com", Port: 5432}},
 		}
 		ctx, stop := context.WithCancel(t.Context())
 		ended := make(chan struct{})

@@ -3,23 +3,28 @@ package proxy
 import (
 	"context"
 	"crypto/tls"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
-	"strconv"
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/sluicedb/sluice/control"
-	"github.com/sluicedb/sluice/protocol/pgwire"
 	"github.com/sluicedb/sluice/proxy/cache"
+	"github.com/sluicedb/sluice/proxy/dialect"
+	"github.com/sluicedb/sluice/proxy/mysql"
+	"github.com/sluicedb/sluice/proxy/pool"
 	"github.com/sluicedb/sluice/proxy/postgres"
+	"github.com/sluicedb/sluice/proxy/results"
 )
 
 // minConns is how many origin connections a database in use keeps open
 // (Hyperdrive's smallest pool).
 const minConns = 5
+
+// leastCache is the size in bytes of a cache that keeps nothing: it must not be 0.
+const leastCache = 1 << 10
 
 // A Target is what Dial is to reach.
 type Target struct {
@@ -58,45 +63,73 @@ type Config struct {
 	// CacheMemory is how many bytes of results of queries all databases together
 	// may keep; 0: nothing is kept.
 	CacheMemory int64
-	Logger      *slog.Logger
+	// Fleet connects the proxy with others, which tell each other of writes; nil
+	// where there are none.
+	Fleet  Fleet
+	Logger *slog.Logger
 }
 
 // A Proxy serves the databases of a Source.
 type Proxy struct {
-	cfg     Config
-	server  *postgres.Server
-	resolve func(context.Context, string) ([]string, error) // net.DefaultResolver's; for tests
+	cfg      Config
+	postgres *postgres.Server
+	mysql    *mysql.Server
+	resolve  func(context.Context, string) ([]string, error) // net.DefaultResolver's; for tests
 
-	cache *cache.Cache // nil where nothing is kept
+	cache  *cache.Cache // nil where nothing is kept and nobody is told
+	gossip *gossip      // nil where the proxy is alone
 
 	mu      sync.Mutex
 	start   func(*database) // runs a pool; nil while Serve does not run
 	running map[string]*database
 }
 
-// A database is one whose pool runs.
+// A database is one whose pool runs, in one of the dialects.
 type database struct {
-	*postgres.Database
-	id   string
-	of   *control.Database // as configured last
-	stop context.CancelFunc
+	dialectOf
+	postgres *postgres.Database // nil where it speaks the other
+	mysql    *mysql.Database
+	id       string
+	of       *control.Database // as configured last
+	stop     context.CancelFunc
+}
+
+// A dialectOf is what the dialects have in common.
+type dialectOf interface {
+	Name() string
+	Run(context.Context)
+	Renew()
+	Counts() dialect.Counts
+	Stats() pool.Stats
+	Waits() *pool.Histogram
+	Holds() *pool.Histogram
+	Took() *pool.Histogram
+	Generations() map[int64]int
+	Results() *results.Results
 }
 
 // New makes a proxy. Serve runs it.
 func New(cfg Config) *Proxy {
 	p := &Proxy{cfg: cfg, resolve: net.DefaultResolver.LookupHost, running: make(map[string]*database)}
-	if cfg.CacheMemory > 0 {
-		p.cache = cache.New(cache.Config{MaxBytes: cfg.CacheMemory})
+	if cfg.CacheMemory > 0 || cfg.Fleet != nil { // others keep what is written here, though this one keeps nothing
+		p.cache = cache.New(cache.Config{MaxBytes: max(cfg.CacheMemory, leastCache)})
 	}
-	p.server = &postgres.Server{
-		Lookup: p.lookup, TLS: cfg.TLS, AllowPlaintext: cfg.AllowPlaintext, Grace: cfg.Grace, Logger: cfg.Logger,
+	if cfg.Fleet != nil {
+		p.gossip = newGossip(p, cfg.Fleet)
+	}
+	p.postgres = &postgres.Server{
+		Lookup: p.lookupPostgres, TLS: cfg.TLS, AllowPlaintext: cfg.AllowPlaintext, Grace: cfg.Grace, Logger: cfg.Logger,
+	}
+	p.mysql = &mysql.Server{
+		Lookup: p.lookupMySQL, TLS: cfg.TLS, AllowPlaintext: cfg.AllowPlaintext, Grace: cfg.Grace, Logger: cfg.Logger,
 	}
 	return p
 }
 
-// Serve accepts drivers on ln until ctx ends and the clients have ended, for at
-// most the grace period. It returns when every goroutine that it started has.
-func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
+// Serve accepts drivers of PostgreSQL and of MySQL, each on its listener, which may
+// be nil, until ctx ends and the clients have ended, for at most the grace period.
+// It returns when every goroutine that it started has.
+func (p *Proxy) Serve(ctx context.Context, postgres, mysql net.Listener) error {
 	// The pools outlive the clients, which finish after ctx has ended.
 	outlasting, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -111,7 +144,17 @@ func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
 		started.Go(func() { p.watchName(ctx, d) })
 	})
 	started.Go(func() { p.watch(outlasting) })
-	err := p.server.Serve(ctx, ln)
+	if p.gossip != nil {
+		started.Go(func() { p.gossip.run(outlasting) })
+	}
+	serving, both := errgroup.WithContext(ctx)
+	if postgres != nil {
+		serving.Go(func() error { return p.postgres.Serve(both, postgres) })
+	}
+	if mysql != nil {
+		serving.Go(func() error { return p.mysql.Serve(both, mysql) })
+	}
+	err := serving.Wait()
 	p.setStart(nil)
 	stop()
 	started.Wait()
@@ -127,26 +170,80 @@ func (p *Proxy) setStart(start func(*database)) {
 	p.start = start
 }
 
-// lookup finds a database by name and starts its pool if this is its first client.
-func (p *Proxy) lookup(name string) (*postgres.Database, bool) {
+// lookupPostgres finds a database by name and starts its pool if this is its first client.
+func (p *Proxy) lookupPostgres(name string) (*postgres.Database, bool) {
+	of, _ := p.cfg.Source.Snapshot().Database(name)
+	d := p.take(of, isPostgres)
+	if d == nil {
+		return nil, false
+	}
+	return d.postgres, true
+}
+
+// lookupMySQL is lookupPostgres for the other dialect.
+func (p *Proxy) lookupMySQL(name string) (*mysql.Database, bool) {
+	of, _ := p.cfg.Source.Snapshot().Database(name)
+	d := p.take(of, isMySQL)
+	if d == nil {
+		return nil, false
+	}
+	return d.mysql, true
+}
+
+// take takes up a database, nil for none, if it speaks what is spoken; else it
+// returns nil. Its pool starts if this is the first that asks for it.
+func (p *Proxy) take(of *control.Database, speaks func(scheme string) bool) *database {
+	if of == nil {
+		return nil
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	of, ok := p.cfg.Source.Snapshot().Database(name)
-	if !ok || p.start == nil || !isPostgres(of.Origin.Scheme) {
-		return nil, false
+	of, ok := p.cfg.Source.Snapshot().DatabaseByID(of.ID) // as it is now that follow cannot run
+	if !ok || p.start == nil || !speaks(of.Origin.Scheme) {
+		return nil
 	}
 	if d, ok := p.running[of.ID]; ok {
-		return d.Database, true
+		if !speaks(d.of.Origin.Scheme) { // it was another's until a moment ago
+			return nil
+		}
+		return d
 	}
-	cfg, err := p.configure(of, p.cfg.Source.Snapshot().Certificate)
+	d := &database{id: of.ID, of: of}
+	var err error
+	if isMySQL(of.Origin.Scheme) {
+		err = p.makeMySQL(d)
+	} else {
+		err = p.makePostgres(d)
+	}
 	if err != nil {
 		p.cfg.Logger.Error("database cannot be served", "database", of.Name, "err", err)
-		return nil, false
+		return nil
 	}
-	d := &database{Database: postgres.NewDatabase(of.Name, cfg, p.credentials(of)), id: of.ID, of: of}
 	p.running[d.id] = d
 	p.start(d)
-	return d.Database, true
+	return d
+}
+
+func (p *Proxy) makePostgres(d *database) error {
+	cfg, err := p.configure(d.of, p.cfg.Source.Snapshot().Certificate)
+	if err != nil {
+		return err
+	}
+	d.postgres = postgres.NewDatabase(d.of.Name, cfg, p.credentials(d.of))
+	d.dialectOf = d.postgres
+	return nil
+}
+
+func isMySQL(scheme string) bool { return scheme == "mysql" }
+
+// results are those of a running database; nil where it does not run, or has no cache.
+func (p *Proxy) results(id string) *results.Results {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if d := p.running[id]; d != nil {
+		return d.Results()
+	}
+	return nil
 }
 
 func isPostgres(scheme string) bool { return scheme == "postgres" || scheme == "postgresql" }
@@ -174,10 +271,10 @@ func (p *Proxy) follow() {
 		if ok && of == d.of {
 			continue
 		}
-		if !ok || of.Name != d.of.Name {
+		if !ok || of.Name != d.of.Name || isMySQL(of.Origin.Scheme) != isMySQL(d.of.Origin.Scheme) {
 			// Gone, or to be made anew at the next login: clients of now are
 			// told when they next need an origin connection.
-			p.server.Expel(d.Database, func(string) bool { return false })
+			p.expel(d, func(string) bool { return false })
 			d.stop()
 			delete(p.running, id)
 			continue
@@ -190,136 +287,38 @@ func (p *Proxy) follow() {
 
 // reconfigure changes a running database. The lock is held.
 func (p *Proxy) reconfigure(d *database, of *control.Database) error {
+	if d.mysql != nil {
+		return p.reconfigureMySQL(d, of)
+	}
 	cfg, err := p.configure(of, p.cfg.Source.Snapshot().Certificate)
 	if err != nil {
 		return err
 	}
-	d.SetConfig(cfg)
-	d.SetCaching(cfg.Caching)
-	if of.CacheEpoch != d.of.CacheEpoch {
-		d.PurgeCache()
-	}
+	d.postgres.SetConfig(cfg)
+	d.recache(of)
 	if of.Generation != d.of.Generation {
 		d.Renew()
 	}
 	credentials := p.credentials(of)
-	d.SetCredentials(credentials)
-	p.server.Expel(d.Database, func(user string) bool { return credentials[user] != nil })
+	d.postgres.SetCredentials(credentials)
+	p.expel(d, func(user string) bool { return credentials[user] != nil })
 	d.of = of
 	return nil
 }
 
-// configure turns a database of the state, and the certificates that it names,
-// into what the dialect needs.
-func (p *Proxy) configure(of *control.Database, certificate func(id string) (*control.Certificate, bool)) (postgres.Config, error) {
-	tlsConfig, err := p.originTLS(of, certificate)
-	if err != nil {
-		return postgres.Config{}, err
+// recache changes how the results of a running database are cached.
+func (d *database) recache(of *control.Database) {
+	d.Results().SetPolicy(caching(of.Caching))
+	if of.CacheEpoch != d.of.CacheEpoch {
+		d.Results().Purge()
 	}
-	if of.MTLS.SSLMode == control.SSLNoVerify {
-		p.cfg.Logger.Warn("the origin's certificate is not verified", "database", of.Name)
-	}
-	password, err := p.cfg.Source.OriginPassword(of)
-	if err != nil {
-		return postgres.Config{}, fmt.Errorf("unseal origin password: %w", err)
-	}
-	former, err := p.cfg.Source.FormerOriginPassword(of)
-	if err != nil {
-		return postgres.Config{}, fmt.Errorf("unseal former origin password: %w", err)
-	}
-	dial, err := p.dialer(of)
-	if err != nil {
-		return postgres.Config{}, err
-	}
-	return postgres.Config{
-		Dial: dial, Host: of.Origin.Host, Database: of.Origin.Database, User: of.Origin.User, Password: password.Reveal(), FormerPassword: former.Reveal(),
-		TLS: tlsConfig, Generation: of.Generation, Limits: p.limits(of), ForwardApplicationName: of.Pooling.ForwardApplicationName,
-		Cache: p.cache, Caching: caching(of.Caching), Policy: policies[of.Pooling.SessionState],
-	}, nil
 }
 
-// policies are the dialect's, by what the state calls them; Replay where it says nothing.
-var policies = map[string]postgres.Policy{
-	control.SessionReplay: postgres.Replay, control.SessionReset: postgres.Reset, control.SessionPin: postgres.Pin,
-}
-
-// caching is a database's own policy.
-func caching(c control.Caching) cache.Policy {
-	if c.Disabled {
-		return cache.Policy{}
+// expel ends the clients of a database whose user stays does not name.
+func (p *Proxy) expel(d *database, stays func(user string) bool) {
+	if d.mysql != nil {
+		p.mysql.Expel(d.mysql, stays)
+	} else {
+		p.postgres.Expel(d.postgres, stays)
 	}
-	return cache.Policy{MaxAge: time.Duration(c.MaxAge) * time.Second, Stale: time.Duration(c.StaleWhileRevalidate) * time.Second}
-}
-
-// limits are a database's own, and the proxy's where it has none. What is zero
-// has the dialect's and the pool's defaults, which are Hyperdrive's limits.
-func (p *Proxy) limits(of *control.Database) postgres.Limits {
-	seconds := func(n int) time.Duration { return time.Duration(n) * time.Second }
-	l := postgres.Limits{
-		MaxConns: of.OriginConnectionLimit, MinConns: of.Pooling.MinConnections,
-		ConnectTimeout: seconds(of.Pooling.ConnectTimeout), WaitTimeout: seconds(of.Pooling.WaitTimeout),
-		IdleTimeout: seconds(of.Pooling.IdleTimeout), MaxLifetime: seconds(of.Pooling.MaxLifetime),
-		QueryTimeout: seconds(of.Pooling.QueryTimeout), IdleTransactionTimeout: seconds(of.Pooling.IdleTransactionTimeout),
-	}
-	if l.MinConns == 0 {
-		l.MinConns = min(minConns, l.MaxConns)
-	}
-	switch of.Pooling.QueryTimeout {
-	case 0:
-		l.QueryTimeout = p.cfg.QueryTimeout
-	case control.Unlimited:
-		l.QueryTimeout = 0
-	}
-	return l
-}
-
-// dialer is how an origin is reached: through its tunnel, or directly.
-func (p *Proxy) dialer(of *control.Database) (func(context.Context) (net.Conn, error), error) {
-	if of.Origin.AccessClientID == "" {
-		addr := net.JoinHostPort(of.Origin.Host, strconv.Itoa(of.Origin.Port))
-		return func(ctx context.Context) (net.Conn, error) { return p.dialDirect(ctx, addr) }, nil
-	}
-	if p.cfg.Dial == nil {
-		return nil, errors.New("this proxy has no relay to reach tunnels by")
-	}
-	secret, err := p.cfg.Source.AccessClientSecret(of)
-	if err != nil {
-		return nil, fmt.Errorf("unseal access client secret: %w", err)
-	}
-	target := Target{Hostname: of.Origin.Host, ClientID: of.Origin.AccessClientID, ClientSecret: secret.Reveal()}
-	return func(ctx context.Context) (net.Conn, error) {
-		snap := p.cfg.Source.Snapshot()
-		if t, _, ok := snap.TunnelByHostname(of.Origin.Host); ok && t.AccountID != of.AccountID {
-			return nil, errForeign
-		}
-		if of.MTLS.SSLMode == control.SSLDisable && !snap.MayBePlaintext(of) {
-			return nil, errPlaintext
-		}
-		return p.cfg.Dial(ctx, target)
-	}, nil
-}
-
-// errPlaintext is why an origin without TLS is not dialled.
-var errPlaintext = &refused{"plaintext_refused"}
-
-// errForeign is why an origin is not dialled whose hostname leads into another account's network by now.
-var errForeign = &refused{"denied"}
-
-type refused struct{ reason string }
-
-func (r *refused) Error() string  { return r.reason }
-func (r *refused) Reason() string { return r.reason }
-
-// credentials are a database's names and verifiers. One that cannot be read admits nobody.
-func (p *Proxy) credentials(of *control.Database) map[string]*pgwire.Verifier {
-	m := make(map[string]*pgwire.Verifier, len(of.Credentials))
-	for _, c := range of.Credentials {
-		v, err := pgwire.ParseVerifier(string(c.Verifier))
-		if err != nil {
-			p.cfg.Logger.Error("credential cannot be used", "database", of.Name, "user", c.Name, "err", err)
-			continue
-		}
-		m[c.Name] = v
-	}
-	return m
 }

@@ -17,13 +17,9 @@ func (p *Proxy) Pool(databaseID string) *control.Pool {
 	if d == nil {
 		return nil
 	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "proxy"
-	}
 	s, n := d.Stats(), d.Counts()
 	out := &control.Pool{
-		Proxy: fmt.Sprintf("%s/%d", host, os.Getpid()), Clients: p.server.ClientsOf(d.Database),
+		Proxy: processName(), Clients: p.clientsOf(d),
 		Max: s.Max, Open: s.Live, Idle: s.Idle, Dialing: s.Dialing, Waiting: s.Waiting,
 		OldestWait: s.OldestWait.Seconds(), OldestLease: s.OldestLease.Seconds(), Pinned: n.PinnedBy,
 		Queries: n.Queries, Leases: s.Gets, Waits: s.Waits, Timeouts: s.Timeouts,
@@ -46,4 +42,21 @@ func (p *Proxy) Pool(databaseID string) *control.Pool {
 // spread is a histogram's median and 99th percentile in seconds.
 func spread(h *pool.Histogram) (p50, p99 float64) {
 	return h.Quantile(0.5).Seconds(), h.Quantile(0.99).Seconds()
+}
+
+// clientsOf is how many clients of a database are logged in.
+func (p *Proxy) clientsOf(d *database) int {
+	if d.mysql != nil {
+		return p.mysql.ClientsOf(d.mysql)
+	}
+	return p.postgres.ClientsOf(d.postgres)
+}
+
+// processName is how operators tell this process from others.
+func processName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "proxy"
+	}
+	return fmt.Sprintf("%s/%d", host, os.Getpid())
 }

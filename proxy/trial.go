@@ -17,7 +17,10 @@ import (
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sluicedb/sluice/control"
+	"github.com/sluicedb/sluice/protocol/mywire"
 	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/proxy/dialect"
+	"github.com/sluicedb/sluice/proxy/mysql"
 	"github.com/sluicedb/sluice/proxy/postgres"
 )
 
@@ -41,25 +44,17 @@ var unsettled = []string{"no_tunnel", "unknown_host", "denied", "unauthenticated
 // this proxy's own.
 func (p *Proxy) Test(ctx context.Context, c *control.Candidate) error {
 	of := c.Database
-	if !isPostgres(of.Origin.Scheme) {
-		return &control.TestFailure{Code: control.TestFailed, Message: fmt.Sprintf(
-			"This proxy does not speak %s yet, so that the connection cannot be tested; skip the test to keep the configuration.", of.Origin.Scheme)}
-	}
-	cfg, err := p.configure(of, c.Certificate)
+	asked := &atomic.Bool{}
+	test, err := p.tester(c, asked)
 	if err != nil {
 		return err
-	}
-	cfg.FormerPassword = "" // it is the new one that is tried
-	asked := &atomic.Bool{}
-	if cfg.TLS != nil {
-		watchCertificateRequest(cfg.TLS, asked)
 	}
 	settled := time.Now().Add(settleWait)
 	if c.Fresh {
 		settled = time.Now().Add(freshWait)
 	}
 	for pause := settlePause; ; pause = min(2*pause, time.Second) {
-		err := postgres.Test(ctx, cfg)
+		err := test(ctx)
 		if err == nil {
 			return nil
 		}
@@ -72,6 +67,23 @@ func (p *Proxy) Test(ctx context.Context, c *control.Candidate) error {
 			return p.testFailure(of, ctx.Err(), asked.Load())
 		}
 	}
+}
+
+// tester makes what connects to a candidate's origin once. asked is set when that
+// asks for a client certificate.
+func (p *Proxy) tester(c *control.Candidate, asked *atomic.Bool) (func(context.Context) error, error) {
+	of := c.Database
+	if isMySQL(of.Origin.Scheme) {
+		cfg, err := p.configureMySQL(of, c.Certificate)
+		cfg.FormerPassword = "" // it is the new one that is tried
+		return func(ctx context.Context) error { return mysql.Test(ctx, cfg) }, err
+	}
+	cfg, err := p.configure(of, c.Certificate)
+	cfg.FormerPassword = ""
+	if cfg.TLS != nil {
+		watchCertificateRequest(cfg.TLS, asked)
+	}
+	return func(ctx context.Context) error { return postgres.Test(ctx, cfg) }, err
 }
 
 // watchCertificateRequest notes whether the origin asks for a client certificate.
@@ -113,7 +125,7 @@ func (p *Proxy) testFailure(of *control.Database, err error, asked bool) error {
 	fail := func(code int, format string, args ...any) error {
 		return &control.TestFailure{Code: code, Message: fmt.Sprintf(format, args...)}
 	}
-	if errors.Is(err, postgres.ErrTestQuery) {
+	if errors.Is(err, dialect.ErrTestQuery) {
 		return fail(control.TestQueryFailed, "The login worked and the empty test query failed%s: check that the user may run queries on the database.", words(err))
 	}
 	refused := reason(err)
@@ -125,6 +137,9 @@ func (p *Proxy) testFailure(of *control.Database, err error, asked bool) error {
 	}
 	if pg, ok := errors.AsType[*pgconn.PgError](err); ok {
 		return loginFailure(of, pg, asked)
+	}
+	if f := mysqlFailure(of, err); f != nil {
+		return f
 	}
 	var (
 		dns     *net.DNSError
@@ -139,7 +154,7 @@ func (p *Proxy) testFailure(of *control.Database, err error, asked bool) error {
 		return fail(control.TestNotAdmitted, "%s resolves to %s, which is not a public address: put the origin behind a tunnel, or start the server with --direct-origins any.", of.Origin.Host, direct.addr)
 	case errors.As(err, &dns):
 		return fail(control.TestBadHostname, "The hostname %s does not resolve: check its spelling, and that it is in the DNS that the server asks.", of.Origin.Host)
-	case errors.Is(err, postgres.ErrPlaintextOrigin):
+	case errors.Is(err, dialect.ErrPlaintext):
 		return fail(control.TestNoTLS, "The origin does not support TLS: turn it on there.")
 	case isCertificate(err):
 		return fail(control.TestBadCertificate, "The origin's certificate does not verify (%v): give the database the CA that it leads to, and with verify-full the name that it is made out to.", certificateWords(err))
@@ -150,7 +165,7 @@ func (p *Proxy) testFailure(of *control.Database, err error, asked bool) error {
 	case errors.As(err, &network) && network.Op == "dial", errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
 		return fail(control.TestCannotConnect, "No connection to the origin could be made: check its host and port, routes and firewalls.")
 	}
-	return fail(control.TestFailed, "The connection failed (%s), for a reason that the proxy does not know.", postgres.Reason(err))
+	return fail(control.TestFailed, "The connection failed (%s), for a reason that the proxy does not know.", dialect.Reason(err))
 }
 
 // hasTunnel reports whether an origin's hostname leads through a tunnel of its
@@ -185,6 +200,9 @@ func loginFailure(of *control.Database, pg *pgconn.PgError, asked bool) error {
 func words(err error) string {
 	if pg, ok := errors.AsType[*pgwire.Error](err); ok {
 		return fmt.Sprintf(" (%s, SQLSTATE %s)", safe(pg.Message), pg.Code)
+	}
+	if my, ok := errors.AsType[*mywire.Error](err); ok {
+		return fmt.Sprintf(" (%s, error %d)", safe(my.Message), my.Code)
 	}
 	return ""
 }

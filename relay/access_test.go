@@ -2,6 +2,8 @@ package relay
 
 import (
 	"context"
+	"crypto/ed25519"
+	"crypto/tls"
 	"errors"
 	"io"
 	"net/http"
@@ -13,6 +15,7 @@ import (
 	"github.com/sluicedb/sluice/protocol/stream"
 	"github.com/sluicedb/sluice/protocol/tunnel"
 	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
+	"github.com/sluicedb/sluice/protocol/tunnel/tunneltest"
 )
 
 func TestTunnel28CredentialsThatAreNotGoodGetOneAnswer(t *testing.T) {
@@ -152,7 +155,7 @@ func TestTunnel26SessionsOfAServiceTokenAreLimited(t *testing.T) {
 	s := g.client(tunnel.CarrierQUIC)
 	eventually(t, "the session in the set", func() bool { return g.clients.len() == 1 })
 	g.clients.mu.Lock()
-	g.clients.count[g.token.ClientID] = maxClientSessions
+	g.clients.count[owner{id: g.token.ClientID}] = maxClientSessions
 	g.clients.mu.Unlock()
 	hello := &tunnelpb.Hello{Role: tunnelpb.Role_CLIENT, ClientId: g.token.ClientID, ClientSecret: g.secret, PeerId: "p"}
 	_, err := g.dial(tunnel.CarrierQUIC, tunnel.Dialer{Hello: hello})
@@ -162,8 +165,41 @@ func TestTunnel26SessionsOfAServiceTokenAreLimited(t *testing.T) {
 		Role: tunnelpb.Role_CLIENT, ClientId: other.ClientID, ClientSecret: secret, PeerId: "p",
 	}})
 	s.Close(stream.CodeClosed, "")
-	eventually(t, "a place again", func() bool { return g.clients.room(g.token.ClientID) })
+	eventually(t, "a place again", func() bool { return g.clients.room(hello) })
 	g.session(tunnel.CarrierQUIC, tunnel.Dialer{Hello: hello})
+}
+
+// TestTunnel26SessionsOfARelayAreCountedApart: what another relay forwards for many tunnels leaves connectors their places, and is bounded
+// by itself.
+func TestTunnel26SessionsOfARelayAreCountedApart(t *testing.T) {
+	cert := tunneltest.NewCertificate(t)
+	g := newRig(t, func(c *Config) { c.ID, c.MaxSessions = "a", 1; peering(cert)(c) }, func(g *rig) { g.cert = cert })
+	hello := &tunnelpb.Hello{Role: tunnelpb.Role_RELAY, PeerId: "b"}
+	dial := func() error {
+		d := tunnel.Dialer{Addr: g.addr, Carrier: tunnel.CarrierQUIC, TLS: &tls.Config{RootCAs: cert.Pool, Certificates: cert.TLS.Certificates}, Hello: hello}
+		s, err := d.Dial(t.Context())
+		if err == nil {
+			t.Cleanup(func() { s.Close(stream.CodeClosed, "") })
+		}
+		return err
+	}
+	for range 2 {
+		if err := dial(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	eventually(t, "both sessions in the set", func() bool { return g.clients.len() == 2 })
+	g.connector("c1", 0, echo)
+	if err := dial(); err != nil {
+		t.Errorf("another relay is kept out by a connector: %v", err)
+	}
+	g.clients.mu.Lock()
+	g.clients.count[ownerOf(hello)] += maxRelaySessions
+	g.clients.mu.Unlock()
+	wantRefusal(t, dial(), tunnelpb.Code_LIMITED)
+	g.clients.mu.Lock()
+	g.clients.count[ownerOf(hello)] -= maxRelaySessions
+	g.clients.mu.Unlock()
 }
 
 func TestHostnameWithoutTunnelIsToldToWhoIsAdmittedOnly(t *testing.T) {
@@ -223,6 +259,35 @@ func TestTunnel34ConnectorOfAnotherOrADeletedTunnel(t *testing.T) {
 	wantRefusal(t, err, tunnelpb.Code_NO_CONNECTOR)
 	if n := len(g.state.audited("session.connector")); n != 3 {
 		t.Errorf("%d registrations are recorded, want 3", n)
+	}
+}
+
+// TestTunnel33KeysAreToldWithoutNewRules: a connector learns of another key of assertions as soon as the relay does.
+func TestTunnel33KeysAreToldWithoutNewRules(t *testing.T) {
+	g := newRig(t, nil)
+	told := make(chan *tunnelpb.Configure, 16)
+	g.session(tunnel.CarrierQUIC, tunnel.Dialer{
+		Hello: &tunnelpb.Hello{Role: tunnelpb.Role_CONNECTOR, TunnelId: tunnelID, Secret: tunnelSecret, PeerId: "p"},
+		Configure: func(_ context.Context, c *tunnelpb.Configure) *tunnelpb.Configured {
+			told <- c
+			return &tunnelpb.Configured{Version: c.GetVersion()}
+		},
+	})
+	first := receive(t, "Configure", told)
+	key := ed25519.NewKeyFromSeed(make([]byte, 32)).Public().(ed25519.PublicKey)
+	g.state.change(func() {
+		g.state.verifier = &access.Verifier{Issuer: "sluice", Keys: map[string]ed25519.PublicKey{"k1": key}}
+	})
+	second := receive(t, "Configure", told)
+	if second.GetVersion() != first.GetVersion() || len(second.GetKeys()) != 1 || second.GetKeys()[0].GetId() != "k1" || second.GetIssuer() != "sluice" {
+		t.Errorf("told %v", second)
+	}
+	g.state.change(func() {}) // something else
+	g.state.change(func() {
+		g.state.verifier = &access.Verifier{Issuer: "sluice", Keys: map[string]ed25519.PublicKey{"k1": key, "k2": key}}
+	})
+	if third := receive(t, "Configure", told); len(third.GetKeys()) != 2 {
+		t.Errorf("told %v", third)
 	}
 }
 

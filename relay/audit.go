@@ -22,9 +22,11 @@ func newStrangerBudget() *rate.Limiter {
 	return rate.NewLimiter(rate.Every(strangerEvery), strangerBurst)
 }
 
-// record writes one record to the audit log. Those about strangers have a budget, beyond which they are only counted.
+// record writes one record to the audit log. Those about strangers, and about connectors that are refused, which come again at once if
+// they like, have a budget, beyond which they are only counted.
 func (r *Relay) record(a control.AuditRecord) {
-	if a.Outcome == access.Unauthenticated.String() && !r.strangers.AllowN(a.Time, 1) {
+	loud := a.Outcome == access.Unauthenticated.String() || a.Action == connectorSession && a.Outcome == access.Denied.String()
+	if loud && !r.strangers.AllowN(a.Time, 1) {
 		r.metrics.unrecorded.Inc()
 		return
 	}

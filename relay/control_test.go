@@ -2,11 +2,15 @@ package relay
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
 	"net/netip"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -16,6 +20,7 @@ import (
 	"github.com/sluicedb/sluice/protocol/stream"
 	"github.com/sluicedb/sluice/protocol/tunnel"
 	"github.com/sluicedb/sluice/protocol/tunnel/client"
+	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
 	"github.com/sluicedb/sluice/protocol/tunnel/tunneltest"
 )
 
@@ -26,6 +31,8 @@ type path struct {
 	tunnel  *control.Tunnel
 	token   *access.ServiceToken
 	request OpenRequest
+	secret  string // the tunnel's
+	addr    string // the relay's
 }
 
 func newPath(t testing.TB, protocol client.Protocol) *path {
@@ -70,6 +77,7 @@ func newPath(t testing.TB, protocol client.Protocol) *path {
 	if err != nil {
 		t.Fatal(err)
 	}
+	p.secret, p.addr = tunnelSecret.Reveal(), tcp.Addr().String()
 	conn, err := connector.New(connector.Config{Protocol: protocol, Logger: quiet, Token: tunnel.Token{
 		Tunnel: p.tunnel.ID, Secret: tunnelSecret.Reveal(), Relays: []string{tcp.Addr().String()}, CA: string(c.CA()),
 	}})
@@ -236,5 +244,75 @@ func BenchmarkEcho(b *testing.B) {
 			}
 			c.Reset(stream.CodeCancelled)
 		})
+	}
+}
+
+// TestOptionsOfARuleReachTheConnector: what control has about a hostname is what its connector does, and what it refuses, a moment
+// later.
+func TestOptionsOfARuleReachTheConnector(t *testing.T) {
+	n := newNodes(t)
+	r := n.relays[0]
+	set := func(change func(*control.Ingress)) {
+		t.Helper()
+		updated, err := n.UpdateTunnel(t.Context(), control.DefaultAccountID, n.tunnel.ID, func(tun *control.Tunnel) error {
+			change(&tun.Ingress[0])
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, "the connector has the rules", func() bool {
+			all := r.registry.all()
+			return !slices.ContainsFunc(all, func(b *backend) bool { return b.version.Load() != uint64(updated.ConfigVersion) })
+		})
+	}
+	set(func(in *control.Ingress) {
+		in.ConnectTimeout, in.KeepAlive, in.ProxyProtocol, in.Audiences = 3, 60, control.ProxyProtocolV2, []string{n.app.ID}
+	})
+	c, err := n.open(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	header := make([]byte, 13) // the signature, and the version with the command
+	c.SetDeadline(time.Now().Add(testWait))
+	if _, err := io.ReadFull(c, header); err != nil || string(header[:12]) != "\r\n\r\n\x00\r\nQUIT\n" || header[12]>>4 != 2 {
+		t.Errorf("the origin was sent %q, %v, want a PROXY header of version 2", header, err)
+	}
+	set(func(in *control.Ingress) {
+		in.ProxyProtocol, in.Audiences = "", []string{"8f0c2f3a-6d1c-4f4e-9a53-0e4a3c1b2d5e"}
+	})
+	var refusal *tunnel.Refusal
+	if _, err := n.open(r); !errors.As(err, &refusal) || refusal.Code != tunnelpb.Code_DENIED {
+		t.Errorf("a stream that another application admitted: %v, want denied", err)
+	}
+	set(func(in *control.Ingress) { in.Audiences = nil })
+	c, err = n.open(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	exchange(t, c, "no header")
+}
+
+// TestTunnel44ClocksThatDiffer: a connector whose clock is ten minutes away from that of an installation that was made this moment
+// registers, over either carrier.
+func TestTunnel44ClocksThatDiffer(t *testing.T) {
+	p := newPath(t, client.QUIC)
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(p.control.CA())
+	for _, skew := range []time.Duration{-10 * time.Minute, 10 * time.Minute} {
+		for _, carrier := range []tunnel.Carrier{tunnel.CarrierQUIC, tunnel.CarrierWebSocket} {
+			d := tunnel.Dialer{
+				Addr: p.addr, Carrier: carrier, TLS: &tls.Config{RootCAs: roots, Time: func() time.Time { return time.Now().Add(skew) }},
+				Hello: &tunnelpb.Hello{Role: tunnelpb.Role_CONNECTOR, TunnelId: p.tunnel.ID, Secret: p.secret, PeerId: "skewed"},
+			}
+			s, err := d.Dial(t.Context())
+			if err != nil {
+				t.Errorf("%v over %v: %v", skew, carrier, err)
+				continue
+			}
+			s.Close(stream.CodeClosed, "end of test")
+		}
 	}
 }

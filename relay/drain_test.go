@@ -82,3 +82,39 @@ func TestCollectorsRegister(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestTunnel12ClientsHearOfALeavingConnector: a client knows which of its streams a connector carries that is about to end, also
+// through two relays, so that a pool makes those anew that only wait.
+func TestTunnel12ClientsHearOfALeavingConnector(t *testing.T) {
+	all := relays(t, "a", "b")
+	leaving := all[1].connector("c1", 0, echo)
+	all[1].known(1)
+	for name, g := range map[string]*rig{"one relay": all[1], "two relays": all[0]} {
+		for _, carrier := range []tunnel.Carrier{tunnel.CarrierQUIC, tunnel.CarrierWebSocket} {
+			st, err := g.client(carrier).Open(t.Context(), &tunnelpb.Open{Hostname: host})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer st.Close()
+			if st.Leaving() {
+				t.Errorf("%s, %v: the stream is about to end from its start on", name, carrier)
+			}
+			defer eventually(t, name+" tell over "+carrier.String(), st.Leaving)
+			defer exchange(t, st, "and it goes on")
+		}
+	}
+	all[1].connector("c2", 0, echo)
+	if err := leaving.SendGoAway(t.Context(), &tunnelpb.GoAway{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "end of new streams", func() bool { return len(all[1].registry.candidates(tunnelID, nil)) == 1 })
+	st, err := all[1].client(tunnel.CarrierQUIC).Open(t.Context(), &tunnelpb.Open{Hostname: host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	exchange(t, st, "on the other connector")
+	if st.Leaving() {
+		t.Error("a stream of the connector that stays is about to end")
+	}
+}

@@ -46,7 +46,7 @@ func (r *Relay) serveTCP(ctx context.Context, server *tunnel.Server, ln net.List
 	h.SetKeepAlivesEnabled(false)
 	stop := context.AfterFunc(ctx, func() { h.Close() })
 	defer stop()
-	err := h.ServeTLS(ln, "", "")
+	err := h.ServeTLS(tunnel.Gathering(ln), "", "")
 	h.Close()
 	requests.Wait()
 	if ctx.Err() != nil {

@@ -8,6 +8,7 @@ import (
 
 	"github.com/sluicedb/sluice/access"
 	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/tunnel"
 	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
 )
 
@@ -23,7 +24,8 @@ const (
 type liveStream struct {
 	stream.Conn
 	relay   *Relay
-	backend *backend // nil for a stream to another relay
+	backend *backend        // nil for a stream to another relay
+	client  *tunnel.Session // that asked for it; nil for a proxy in this process and for generic clients
 	ask     ask
 
 	release sync.Once
@@ -61,6 +63,28 @@ func (l *liveStream) Reset(code stream.Code) error {
 // Leaving reports whether the connector, or this relay, is shutting down: see stream.Leaving.
 func (l *liveStream) Leaving() bool {
 	return l.relay.draining.Load() || l.backend != nil && l.backend.leaving.Load() || stream.Leaving(l.Conn)
+}
+
+// via names what carries the stream beyond this relay: see tunnel.Session.SendLeaving. Every relay on the way calls it the same.
+func (l *liveStream) via() string {
+	if l.backend != nil {
+		return l.backend.id
+	}
+	if s, ok := l.Conn.(*tunnel.Stream); ok {
+		return s.Via()
+	}
+	return ""
+}
+
+// leaving tells the clients whose streams via carries that it will end, so that they move what only waits.
+func (r *Relay) leaving(via string) {
+	told := make(map[*tunnel.Session]bool)
+	for _, l := range r.live.all() {
+		if l.client != nil && !told[l.client] && l.via() == via {
+			told[l.client] = true
+			l.client.SendLeaving(via)
+		}
+	}
 }
 
 // end gives the stream's place back.

@@ -16,6 +16,7 @@ type metrics struct {
 	bytes       *prometheus.CounterVec // direction
 	streams     prometheus.GaugeFunc
 	generic     prometheus.GaugeFunc
+	stalled     prometheus.GaugeFunc
 	draining    prometheus.GaugeFunc
 }
 
@@ -55,6 +56,9 @@ func newMetrics(r *Relay) metrics {
 		generic: gauge("sluice_relay_generic_connections", "Connections of generic WebSocket clients.", func() float64 {
 			return float64(r.generic.Load())
 		}),
+		stalled: gauge("sluice_relay_stalled_bytes", "Most that may wait in the relay for readers that stall.", func() float64 {
+			return float64(r.stalls.bytes())
+		}),
 		draining: gauge("sluice_relay_draining", "1 while the relay shuts down.", func() float64 {
 			if r.draining.Load() {
 				return 1
@@ -68,6 +72,6 @@ func newMetrics(r *Relay) metrics {
 func (r *Relay) Collectors() []prometheus.Collector {
 	m := r.metrics
 	return []prometheus.Collector{
-		m.hellos, m.sessions, m.decisions, m.opens, m.openSeconds, m.retries, m.forwards, m.cuts, m.unrecorded, m.bytes, m.streams, m.generic, m.draining,
+		m.hellos, m.sessions, m.decisions, m.opens, m.openSeconds, m.retries, m.forwards, m.cuts, m.unrecorded, m.bytes, m.streams, m.generic, m.stalled, m.draining,
 	}
 }

@@ -35,7 +35,8 @@ type OpenRequest struct {
 	// tried again, so it must be harmless there: a driver's start-up packet is.
 	EarlyData []byte
 
-	forwarded bool // by another relay: it is not forwarded again
+	forwarded bool            // by another relay: it is not forwarded again
+	client    *tunnel.Session // that asks, if it is one
 }
 
 // Open opens a stream to a hostname for a proxy in the same process, within ctx and at most 15 seconds. It returns a
@@ -75,6 +76,9 @@ func (r *Relay) admit(ctx context.Context, req *OpenRequest, now time.Time) (*li
 		return nil, refusal
 	}
 	a.tunnel = tunnelID
+	if refusal := r.stalls.refuse(a.payer()); refusal != nil {
+		return nil, refusal
+	}
 	if refusal := r.quotas.take(a.payer(), tunnelID, now); refusal != nil {
 		return nil, refusal
 	}
@@ -97,9 +101,12 @@ func (r *Relay) admit(ctx context.Context, req *OpenRequest, now time.Time) (*li
 	if err != nil {
 		return nil, err
 	}
-	l := &liveStream{Conn: conn, relay: r, backend: b, ask: a}
+	l := &liveStream{Conn: conn, relay: r, backend: b, client: req.client, ask: a}
 	opened = true // l gives it back
 	r.live.add(l)
+	if l.client != nil && l.Leaving() {
+		l.client.SendLeaving(l.via()) // it began to leave before the stream was in the set that is told
+	}
 	// A change may have come between the decision and the stream's place in the set that a sweep looks through.
 	if d, id, refusal := decide(r.state.Now(), &a, time.Now()); d.Outcome != access.Allowed || refusal != nil || id != tunnelID {
 		r.cut(l, stream.CodeRevoked)
@@ -132,75 +139,134 @@ type route struct {
 // way opens a stream through another relay.
 type way func(context.Context) (stream.Conn, error)
 
+// search looks for the session that opens a stream. One goroutine at a time has it.
+type search struct {
+	relay   *Relay
+	ctx     context.Context // of this open
+	to      *route
+	tried   []*backend
+	asked   int
+	pending int
+	answers chan attempt // of those that are pending
+	last    error        // what is known so far
+}
+
 // connect opens a stream on one of the tunnel's sessions. When a session fails before the stream was open another is asked, and
 // when one is silent another is asked beside it; the first stream wins. What an origin said to one connector is believed when no
 // other connector is there to ask: the other may stand elsewhere.
 func (r *Relay) connect(ctx context.Context, to *route) (*backend, stream.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, openTimeout)
-	answers := make(chan attempt, maxAttempts+maxAway)
-	var tried []*backend
-	asked, pending := 0, 0
-	defer func() {
-		cancel()
-		if pending > 0 {
-			r.tasks.Go(func() { discard(answers, pending) })
-		}
-	}()
-	next := func(elsewhere bool) bool {
-		b := r.another(to.tunnel, tried, elsewhere)
-		var through way
-		if b == nil && !elsewhere { // another relay may have the same connector
-			through = to.away()
-		}
-		if b == nil && through == nil {
-			return false
-		}
-		if asked > 0 {
-			r.metrics.retries.Inc()
-		}
-		asked++
-		pending++
-		if b == nil {
-			go tryAway(ctx, through, answers)
-			return true
-		}
-		tried = append(tried, b)
-		b.load.begin()
-		go try(ctx, b, to.open, answers)
+	defer cancel()
+	s := &search{relay: r, ctx: ctx, to: to, answers: make(chan attempt, maxAttempts+maxAway)}
+	b := r.another(to.tunnel, nil, false)
+	if b == nil {
+		s.next(false)
+		return s.wait()
+	}
+	// The first is asked by this goroutine: an open that meets no difficulty wakes no other.
+	s.ask(b)
+	found := make(chan attempt, 1)
+	silence := time.AfterFunc(attemptPatience, func() {
+		s.next(false)
+		b, conn, err := s.wait()
+		found <- attempt{b, conn, err}
+		cancel() // the first may still be silent
+	})
+	first := try(ctx, b, to.open)
+	if !silence.Stop() {
+		s.answers <- first
+		a := <-found
+		return a.backend, a.conn, a.err
+	}
+	if done, err := s.take(first); done {
+		return first.backend, first.conn, err
+	}
+	return s.wait()
+}
+
+// ask counts b as asked, by whoever tries it then.
+func (s *search) ask(b *backend) {
+	s.count()
+	s.tried = append(s.tried, b)
+	b.load.begin()
+}
+
+func (s *search) count() {
+	if s.asked > 0 {
+		s.relay.metrics.retries.Inc()
+	}
+	s.asked++
+	s.pending++
+}
+
+// next has another session asked, if there is one.
+func (s *search) next(elsewhere bool) bool {
+	if b := s.relay.another(s.to.tunnel, s.tried, elsewhere); b != nil {
+		s.ask(b)
+		go func() { s.answers <- try(s.ctx, b, s.to.open) }()
 		return true
 	}
-	next(false)
+	if elsewhere {
+		return false
+	}
+	through := s.to.away() // another relay may have the same connector
+	if through == nil {
+		return false
+	}
+	s.count()
+	go tryAway(s.ctx, through, s.answers)
+	return true
+}
+
+// take looks at an answer, and reports whether it is the last that is waited for; err is nil when it has the stream. Otherwise another
+// session was asked if there is one.
+func (s *search) take(a attempt) (done bool, err error) {
+	s.pending--
+	if a.err == nil {
+		return true, nil
+	}
+	if s.ctx.Err() != nil {
+		return true, gaveUp(s.ctx)
+	}
+	verdict := final(a.err)
+	if verdict || !final(s.last) {
+		s.last = a.err // a lost session says less than an origin
+	}
+	if !s.next(verdict) && verdict {
+		return true, a.err
+	}
+	s.relay.log.Debug("an attempt to open has failed", "tunnel", s.to.tunnel, "err", a.err)
+	return false, nil
+}
+
+// wait waits for the first stream, or until nothing is left to wait for.
+func (s *search) wait() (*backend, stream.Conn, error) {
+	defer func() {
+		if left := s.pending; left > 0 {
+			s.relay.tasks.Go(func() { discard(s.answers, left) })
+		}
+	}()
 	silence := time.NewTicker(attemptPatience)
 	defer silence.Stop()
-	var last error
-	for pending > 0 {
+	for s.pending > 0 {
 		select {
-		case a := <-answers:
-			pending--
-			if a.err == nil {
+		case a := <-s.answers:
+			switch done, err := s.take(a); {
+			case err != nil:
+				return nil, nil, err
+			case done:
 				return a.backend, a.conn, nil
 			}
-			if ctx.Err() != nil {
-				return nil, nil, gaveUp(ctx)
-			}
-			verdict := final(a.err)
-			if verdict || !final(last) {
-				last = a.err // a lost session says less than an origin
-			}
-			if !next(verdict) && verdict {
-				return nil, nil, a.err
-			}
-			r.log.Debug("an attempt to open has failed", "tunnel", to.tunnel, "err", a.err)
 		case <-silence.C:
-			next(false)
-		case <-ctx.Done():
-			return nil, nil, gaveUp(ctx)
+			s.next(false)
+		case <-s.ctx.Done():
+			return nil, nil, gaveUp(s.ctx)
 		}
 	}
-	if r.draining.Load() && !final(last) {
+	if s.relay.draining.Load() && !final(s.last) {
 		return nil, nil, drainingRefusal() // the connectors are elsewhere by now
 	}
-	return nil, nil, exhausted(last)
+	return nil, nil, exhausted(s.last)
 }
 
 // gaveUp is the answer to an open whose time is over, or whose asker has left.
@@ -237,7 +303,7 @@ func tryAway(ctx context.Context, open way, answers chan<- attempt) {
 }
 
 // try asks one session, and gives its place back unless the stream is open.
-func try(ctx context.Context, b *backend, msg *tunnelpb.Open, answers chan<- attempt) {
+func try(ctx context.Context, b *backend, msg *tunnelpb.Open) attempt {
 	start := time.Now()
 	conn, err := b.session.Open(ctx, msg)
 	took := time.Since(start)
@@ -257,7 +323,7 @@ func try(ctx context.Context, b *backend, msg *tunnelpb.Open, answers chan<- att
 	if err == nil {
 		a.conn = conn
 	}
-	answers <- a
+	return a
 }
 
 // discard frees what attempts that lost have brought. Their context has ended, so this is short.

@@ -93,7 +93,8 @@ func (p *peers) client(r *Relay, id, addr string) *client.Client {
 	}
 	ctx, cancel := context.WithCancel(context.Background()) // run cancels it
 	c := &peer{stop: cancel, Client: &client.Client{
-		Relays: []string{addr}, TLS: r.cfg.Peering.TLS, PeerID: r.cfg.ID, RelayID: id, Version: r.cfg.Version, Logger: r.log,
+		Relays: []string{addr}, TLS: r.cfg.Peering.TLS, PeerID: r.cfg.ID, RelayID: id, Leaving: r.leaving,
+		Version: r.cfg.Version, Logger: r.log,
 	}}
 	p.clients[id] = c
 	p.running.Go(func() { c.Run(ctx) })
@@ -125,7 +126,7 @@ func (r *Relay) away(tunnelID string, req *OpenRequest, a *ask) func() way {
 				return nil, drainingRefusal()
 			}
 			r.metrics.forwards.Inc()
-			return c.Forward(ctx, open)
+			return c.Forward(ctx, tunnelID, open)
 		}
 	}
 }
@@ -156,6 +157,9 @@ func (r *Relay) greetRelay(from tunnel.Peer, hello *tunnelpb.Hello) *tunnel.Refu
 	if err := r.cfg.Peering.Verify(from.Certificates); err != nil {
 		r.log.Warn("a peer says that it is a relay of this installation, and is not", "remote", from.Remote.String(), "err", err)
 		return unauthenticated()
+	}
+	if !r.clients.room(hello) {
+		return &tunnel.Refusal{Code: tunnelpb.Code_LIMITED, Message: "the other relay has as many sessions as it may", RetryAfter: fullRetryAfter}
 	}
 	return nil
 }

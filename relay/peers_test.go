@@ -102,6 +102,9 @@ func TestTunnel35RelayWithoutASessionForwards(t *testing.T) {
 	if n := b.clients.len(); n != 1 {
 		t.Errorf("%d sessions between the relays, want 1", n)
 	}
+	if n := b.clients.ofTokens(); n != 0 {
+		t.Errorf("%d sessions of tokens at the other relay, want none: they count against what connectors may have", n)
+	}
 	if err := st.CloseWrite(); err != nil {
 		t.Fatal(err)
 	}

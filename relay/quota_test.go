@@ -1,12 +1,18 @@
 package relay
 
 import (
+	"context"
+	"log/slog"
 	"testing"
 	"time"
 
 	"github.com/sluicedb/sluice/access"
+	"github.com/sluicedb/sluice/connector"
+	"github.com/sluicedb/sluice/control"
 	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/tunnel"
 	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
+	"github.com/sluicedb/sluice/protocol/tunnel/tunneltest"
 )
 
 // TestTunnel26QuotasOfATokenAndATunnel: what one token has used up another still has, and what ended is there again.
@@ -85,5 +91,100 @@ func TestTunnel26RateOfATokensOpens(t *testing.T) {
 	taken("b", now.Add(3*time.Minute), 1)
 	if _, ok := q.tokens["a"]; ok || len(q.tunnels) != 0 {
 		t.Errorf("an idle token is remembered: %v, %v", q.tokens, q.tunnels)
+	}
+}
+
+// TestTunnel26ForwardedStreamsOfATunnel: one tunnel's streams between two relays leave those of another alone.
+func TestTunnel26ForwardedStreamsOfATunnel(t *testing.T) {
+	const other, otherHost, limit = "22222222-2222-2222-2222-222222222222", "other.example", 8
+	cert := tunneltest.NewCertificate(t)
+	b := newRig(t, func(c *Config) { c.ID, c.Limits.Streams = "b", limit; peering(cert)(c) }, func(g *rig) { g.cert = cert })
+	a := newRig(t, func(c *Config) { c.ID = "a"; peering(cert)(c) }, func(g *rig) {
+		g.state, g.cert, g.token, g.secret = b.state, cert, b.token, b.secret
+	})
+	b.state.change(func() {
+		b.state.tunnels[other] = &control.Tunnel{
+			ID: other, AccountID: account, SecretHash: access.HashSecret(tunnelSecret), ConfigVersion: 1,
+			Ingress: []control.Ingress{{Hostname: otherHost, Service: "tcp://10.0.0.6:5432"}},
+		}
+		b.state.apps[otherHost] = application(otherHost, account, access.Rule{Selector: access.SelectServiceToken, Value: b.token.ID})
+	})
+	for _, id := range []string{tunnelID, other} {
+		s := b.session(tunnel.CarrierQUIC, tunnel.Dialer{
+			Hello: &tunnelpb.Hello{Role: tunnelpb.Role_CONNECTOR, TunnelId: id, Secret: tunnelSecret, PeerId: "c"},
+			Configure: func(_ context.Context, c *tunnelpb.Configure) *tunnelpb.Configured {
+				return &tunnelpb.Configured{Version: c.GetVersion()}
+			},
+		})
+		go func() {
+			for {
+				in, err := s.Accept(context.Background())
+				if err != nil {
+					return
+				}
+				go echo(in)
+			}
+		}()
+		eventually(t, "presence", func() bool { return len(a.state.Presence().Connections(id)) == 1 })
+	}
+	open := func(hostname string) error {
+		req := a.request()
+		req.Hostname = hostname
+		c, err := a.Open(t.Context(), req)
+		if err == nil {
+			t.Cleanup(func() { c.Close() })
+		}
+		return err
+	}
+	n, err := 0, error(nil)
+	for ; err == nil && n <= limit; n++ {
+		err = open(host)
+	}
+	if wantRefusal(t, err, tunnelpb.Code_LIMITED); n < limit-1 { // a probe takes a place for a moment
+		t.Errorf("the tunnel has %d streams, the limit is %d", n-1, limit)
+	}
+	if err := open(otherHost); err != nil {
+		t.Errorf("the other tunnel: %v", err)
+	}
+}
+
+// TestTunnel06RegistrationsAreSpread lets connectors come all at once: no more are taken a second than the relay admits, the others
+// are told when to come back, and all have their slots soon.
+func TestTunnel06RegistrationsAreSpread(t *testing.T) {
+	t.Parallel()
+	const limit, connectors, slots = 10, 8, 4
+	g := newRig(t, func(c *Config) { c.MaxRegistrations = limit })
+	for range connectors {
+		c, err := connector.New(connector.Config{Slots: slots, Logger: slog.New(slog.DiscardHandler), Token: tunnel.Token{
+			Tunnel: tunnelID, Secret: tunnelSecret, Relays: []string{g.addr}, CA: g.cert.PEM,
+		}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		during(t, c.Run)
+	}
+	eventually(t, "session of every slot", func() bool { return g.registry.len() == connectors*slots })
+	var admitted []time.Time
+	refused := 0
+	for _, r := range g.state.audited("session.connector") {
+		if r.Outcome == "allowed" {
+			admitted = append(admitted, r.Time)
+		} else {
+			refused++
+		}
+	}
+	if refused == 0 {
+		t.Errorf("nobody was told to come back, though %d came at once", connectors*slots)
+	}
+	for i := range admitted {
+		within := 0
+		for _, at := range admitted[i:] {
+			if at.Sub(admitted[i]) < time.Second {
+				within++
+			}
+		}
+		if within > 2*limit { // what had been saved up, and a second's
+			t.Errorf("%d registrations within a second, the limit is %d and as many at once", within, limit)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sluicedb/sluice/access"
 	"github.com/sluicedb/sluice/protocol/tunnel"
 )
 
@@ -22,6 +23,8 @@ type backend struct {
 	load    load
 	leaving atomic.Bool   // takes no more streams: it said so
 	version atomic.Uint64 // of the ingress that it has in force
+	// verifier has the keys that the connector was told of last. It belongs to the goroutine that serves the session.
+	verifier *access.Verifier
 }
 
 // usable reports whether new streams may go to b.

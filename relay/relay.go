@@ -19,10 +19,14 @@ import (
 const (
 	// defaultGrace is how long streams may go on when a relay stops: a transaction is over within it.
 	defaultGrace = 30 * time.Second
-	// defaultSessions bounds the sessions of one relay: at some 40 KiB each they stay under half a GiB.
+	// defaultSessions bounds the sessions of one relay: at some 40 KiB each, and 36 KiB more on WebSocket
+	// (gatheredRead, protocol/tunnel), they stay under 1 GiB.
 	defaultSessions = 10_000
 	// defaultTunnelSessions bounds the sessions of one tunnel: 25 replicas with four slots, as Cloudflare allows.
 	defaultTunnelSessions = 100
+	// defaultRegistrations is how many connector sessions are admitted a second: the four hundred of a hundred connectors are back
+	// within a few seconds of a restart, far from the 30 s that they have (docs/behaviours.md, Tunnel06).
+	defaultRegistrations = 200
 	// defaultHandshakes bounds peers that have not said who they are, on each listener.
 	defaultHandshakes = 512
 	// defaultGeneric bounds connections of generic WebSocket clients.
@@ -38,12 +42,14 @@ type Config struct {
 	Grace             time.Duration // how long streams may go on when Serve is asked to stop; 30 s unless set
 	MaxSessions       int           // of connectors and clients; 10,000 unless set
 	MaxTunnelSessions int           // of one tunnel's connectors; 100 unless set
+	MaxRegistrations  int           // connector sessions that are admitted a second; 200 unless set
 	MaxTokenStreams   int           // live streams of one service token; 10,000 unless set
 	MaxTunnelStreams  int           // live streams of one tunnel; 20,000 unless set
 	MaxTokenRate      int           // opens of one service token a second; 1000 unless set
 	MaxHandshakes     int           // peers that have not authenticated, on each listener; 512 unless set
 	MaxGeneric        int           // connections of generic WebSocket clients; 4096 unless set
 	Limits            tunnel.Limits // what each session may ask of the relay
+	WindowMemory      int64         // bytes that stalled readers hold in all sessions together; 1 GiB unless set
 	StatelessResetKey *[32]byte     // see tunnel.Server
 	Version           string        // the software's, for people; may be empty
 	Logger            *slog.Logger  // slog.Default unless set
@@ -61,6 +67,7 @@ type Relay struct {
 	quotas   quotas
 	clients  clients
 	live     live
+	stalls   stalls
 
 	draining atomic.Bool  // takes no more sessions
 	refusing atomic.Bool  // takes no more streams either
@@ -70,7 +77,8 @@ type Relay struct {
 	since time.Time
 	moves chan struct{} // capacity 1: connector sessions came or went
 
-	strangers *rate.Limiter // records about peers that were not authenticated
+	registrations registrations
+	strangers     *rate.Limiter // records about peers that were not authenticated
 }
 
 // New returns a relay that decides on the state that c holds.
@@ -80,11 +88,13 @@ func newRelay(s state, cfg Config) *Relay {
 	setDefault(&cfg.Grace, defaultGrace)
 	setDefault(&cfg.MaxSessions, defaultSessions)
 	setDefault(&cfg.MaxTunnelSessions, defaultTunnelSessions)
+	setDefault(&cfg.MaxRegistrations, defaultRegistrations)
 	setDefault(&cfg.MaxTokenStreams, defaultTokenStreams)
 	setDefault(&cfg.MaxTunnelStreams, defaultTunnelStreams)
 	setDefault(&cfg.MaxTokenRate, defaultTokenRate)
 	setDefault(&cfg.MaxHandshakes, defaultHandshakes)
 	setDefault(&cfg.MaxGeneric, defaultGeneric)
+	setDefault(&cfg.WindowMemory, defaultWindowMemory)
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
@@ -92,6 +102,9 @@ func newRelay(s state, cfg Config) *Relay {
 		cfg: cfg, state: s, log: cfg.Logger, strangers: newStrangerBudget(), since: time.Now().UTC(), moves: make(chan struct{}, 1),
 	}
 	r.quotas.tokenStreams, r.quotas.tunnelStreams, r.quotas.tokenRate = cfg.MaxTokenStreams, cfg.MaxTunnelStreams, cfg.MaxTokenRate
+	r.stalls.budget = cfg.WindowMemory
+	r.registrations.all = rate.NewLimiter(rate.Limit(cfg.MaxRegistrations), cfg.MaxRegistrations)
+	r.registrations.tunnelBurst = max(cfg.MaxTunnelSessions, leastTunnelBurst)
 	r.metrics = newMetrics(r)
 	return r
 }
@@ -116,6 +129,7 @@ func (r *Relay) Serve(ctx context.Context, udp net.PacketConn, tcp net.Listener)
 	group.Go(func() error { return r.watch(failed) })
 	group.Go(func() error { return r.peers.run(failed, r) })
 	group.Go(func() error { return r.present(failed) })
+	group.Go(func() error { return r.watchStalls(failed) })
 	r.log.Info("relay listens", "udp", udp.LocalAddr().String(), "tcp", tcp.Addr().String())
 	select {
 	case <-failed.Done():

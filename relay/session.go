@@ -3,6 +3,7 @@ package relay
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net/netip"
 	"sync"
 	"time"
@@ -21,11 +22,18 @@ const (
 	configureTimeout = 5 * time.Second
 	// fullRetryAfter is the advice to a peer that found the relay full.
 	fullRetryAfter = 10 * time.Second
-	// maxClientSessions bounds the sessions of one service token: a proxy keeps one, so this is more proxies than share a token,
+	// crowdRetryAfter is the least advice to a connector that comes with too many others, and the most is twice that: they spread.
+	crowdRetryAfter = time.Second
+	// maxClientSessions bounds the sessions of one service token: a proxy keeps one to four, so this is more proxies than share a token,
 	// and a tenth of what defaultSessions leaves to connectors and to everybody else.
 	maxClientSessions = 1000
+	// maxRelaySessions bounds those of another relay, which has one for each tunnel that its clients ask for here: it has no more
+	// clients than sessions.
+	maxRelaySessions = defaultSessions
 	// maxCredential bounds what is looked at of a peer's identity: a client ID has 39 bytes, a tunnel's ID 36, a secret under 100.
 	maxCredential = 256
+	// connectorSession is what audit records call a connector's registration.
+	connectorSession = "session.connector"
 )
 
 // unauthenticated is the one answer to a peer whose credential is not good, whatever is wrong with it.
@@ -60,7 +68,7 @@ func (r *Relay) greet(peer tunnel.Peer, hello *tunnelpb.Hello) *tunnel.Refusal {
 	switch {
 	case r.draining.Load():
 		return drainingRefusal()
-	case r.registry.len()+r.clients.len() >= r.cfg.MaxSessions:
+	case hello.GetRole() != tunnelpb.Role_RELAY && r.registry.len()+r.clients.ofTokens() >= r.cfg.MaxSessions:
 		return &tunnel.Refusal{Code: tunnelpb.Code_LIMITED, Message: "the relay has as many sessions as it takes", RetryAfter: fullRetryAfter}
 	}
 	snap := r.state.Now()
@@ -74,7 +82,7 @@ func (r *Relay) greet(peer tunnel.Peer, hello *tunnelpb.Hello) *tunnel.Refusal {
 			r.audit(snap, &ask{remote: peer.Remote.Addr().Unmap()}, d, "session.client")
 			return unauthenticated()
 		}
-		if !r.clients.room(hello.GetClientId()) {
+		if !r.clients.room(hello) {
 			return tooManySessions()
 		}
 		r.state.Seen(d.TokenID, now)
@@ -91,7 +99,7 @@ func (r *Relay) greetConnector(snap snapshot, peer tunnel.Peer, hello *tunnelpb.
 		t = nil // SecretIs does the same work for a tunnel that is not there
 	}
 	record := control.AuditRecord{
-		Time: time.Now(), Action: "session.connector", Outcome: "allowed", Reason: "tunnel secret", Remote: peer.Remote.String(),
+		Time: time.Now(), Action: connectorSession, Outcome: "allowed", Reason: "tunnel secret", Remote: peer.Remote.String(),
 	}
 	if t != nil {
 		record.Account, record.Actor, record.Target = t.AccountID, t.ID, t.ID
@@ -107,6 +115,12 @@ func (r *Relay) greetConnector(snap snapshot, peer tunnel.Peer, hello *tunnelpb.
 	case !r.registry.room(t.ID, hello.GetPeerId(), hello.GetSlot(), hello.GetMoving(), r.cfg.MaxTunnelSessions):
 		record.Outcome, record.Reason = access.Denied.String(), "too many sessions of the tunnel"
 		refusal = &tunnel.Refusal{Code: tunnelpb.Code_LIMITED, Message: "the tunnel has as many sessions as it may", RetryAfter: fullRetryAfter}
+	case !r.registrations.allow(t.ID, record.Time):
+		// Counted for good credentials only: nobody else can keep connectors away.
+		record.Outcome, record.Reason = access.Denied.String(), "too many registrations at once"
+		refusal = &tunnel.Refusal{
+			Code: tunnelpb.Code_LIMITED, Message: "too many connectors register at once", RetryAfter: crowdRetryAfter + rand.N(crowdRetryAfter),
+		}
 	}
 	r.record(record)
 	return refusal
@@ -158,6 +172,7 @@ func (r *Relay) serveConnector(ctx context.Context, s *tunnel.Session) {
 	opens.Go(func() { s.Watch(ctx) })
 	registered := false
 	b.id = uuid.NewString()
+	opens.Go(func() { r.watchLeaving(ctx, b) })
 	for {
 		changed := r.state.Changed()
 		t, ok := r.state.Now().Tunnel(b.tunnel)
@@ -195,21 +210,21 @@ func (r *Relay) serveConnector(ctx context.Context, s *tunnel.Session) {
 	}
 }
 
-// configure sends the tunnel's rules, if they are not those that the connector has.
+// configure sends the tunnel's rules, if they or the keys of assertions are not those that the connector has.
 func (r *Relay) configure(ctx context.Context, b *backend, t *control.Tunnel) error {
-	version := uint64(t.ConfigVersion)
-	if b.version.Load() == version {
+	version, v := uint64(t.ConfigVersion), r.state.Verifier()
+	if b.version.Load() == version && b.verifier == v {
 		return nil
 	}
 	msg := &tunnelpb.Configure{Version: version}
-	if v := r.state.Verifier(); v != nil {
+	if v != nil {
 		msg.Issuer = v.Issuer
 		for id, key := range v.Keys {
 			msg.Keys = append(msg.Keys, &tunnelpb.Key{Id: id, Ed25519: key})
 		}
 	}
 	for _, rule := range t.Ingress {
-		msg.Ingress = append(msg.Ingress, &tunnelpb.IngressRule{Hostname: rule.Hostname, Service: rule.Service})
+		msg.Ingress = append(msg.Ingress, ingressRule(rule))
 	}
 	ctx, cancel := context.WithTimeout(ctx, configureTimeout)
 	defer cancel()
@@ -225,7 +240,29 @@ func (r *Relay) configure(ctx context.Context, b *backend, t *control.Tunnel) er
 		r.log.Warn("connector has newer rules and keeps them", "tunnel", b.tunnel, "connector", b.peer, "version", version, "has", has)
 	}
 	b.version.Store(version)
+	b.verifier = v
 	return nil
+}
+
+// ingressRule is a rule as a connector takes it.
+func ingressRule(in control.Ingress) *tunnelpb.IngressRule {
+	rule := &tunnelpb.IngressRule{
+		Hostname: in.Hostname, Service: in.Service, ConnectTimeoutMs: uint64(in.ConnectTimeout) * 1000, KeepAliveMs: uint64(in.KeepAlive) * 1000,
+		AccessRequired: len(in.Audiences) > 0, Audiences: in.Audiences,
+	}
+	if in.ProxyProtocol == control.ProxyProtocolV2 {
+		rule.ProxyProtocol = 2
+	}
+	return rule
+}
+
+// watchLeaving tells clients when the connector asks this side to take no more streams to it.
+func (r *Relay) watchLeaving(ctx context.Context, b *backend) {
+	select {
+	case <-ctx.Done():
+	case <-b.session.GoneAway():
+		r.leaving(b.id)
+	}
 }
 
 // refuseOpens answers a connector that asks for streams: it may not.
@@ -251,20 +288,18 @@ func (r *Relay) serveClient(ctx context.Context, s *tunnel.Session) {
 	var streams sync.WaitGroup
 	defer streams.Wait()
 	defer s.Close(stream.CodeClosed, "the session is over")
-	for {
-		in, err := s.Accept(ctx)
-		if err != nil {
-			return
+	s.Serve(ctx, func(in *tunnel.Incoming) {
+		if peer, l := r.join(s, in); l != nil {
+			streams.Go(func() { r.pipe(ctx, peer, l) })
 		}
-		streams.Go(func() { r.join(ctx, s, in) })
-	}
+	})
 }
 
-// join opens what a client asks for and copies both ways until both have ended.
-func (r *Relay) join(ctx context.Context, s *tunnel.Session, in *tunnel.Incoming) {
+// join opens what a client asks for and accepts it. It returns nil when it has refused.
+func (r *Relay) join(s *tunnel.Session, in *tunnel.Incoming) (*tunnel.Stream, *liveStream) {
 	req := OpenRequest{
 		Hostname: in.Request.GetHostname(), ClientID: in.Request.GetClientId(), ClientSecret: in.Request.GetClientSecret(),
-		Remote: s.RemoteAddr().Addr(), Driver: printable(in.Request.GetRemote()), EarlyData: in.Request.GetEarlyData(),
+		Remote: s.RemoteAddr().Addr(), Driver: printable(in.Request.GetRemote()), EarlyData: in.Request.GetEarlyData(), client: s,
 	}
 	if s.Hello().GetRole() == tunnelpb.Role_RELAY {
 		// The other relay has decided and audited. It is decided here again, since this relay cuts what is not admitted any more;
@@ -283,20 +318,22 @@ func (r *Relay) join(ctx context.Context, s *tunnel.Session, in *tunnel.Incoming
 		if err := in.Refuse(refusalOf(err)); err != nil {
 			r.log.Debug("refusal not sent", "remote", s.RemoteAddr().String(), "err", err)
 		}
-		return
+		return nil, nil
 	}
-	peer, err := in.Accept()
+	peer, err := in.AcceptVia(l.via())
 	if err != nil {
 		l.Reset(stream.CodeCancelled)
-		return
+		return nil, nil
 	}
-	r.pipe(ctx, peer, l)
+	return peer, l
 }
 
 // pipe copies between a client and an admitted stream, and counts.
 func (r *Relay) pipe(ctx context.Context, peer stream.Conn, l *liveStream) {
 	start := time.Now()
-	stats, err := stream.Pipe(ctx, peer, l)
+	end := r.stalls.add(peer, l)
+	stats, err := stream.Pipe(ctx, peer, end)
+	r.stalls.remove(end)
 	r.metrics.bytes.WithLabelValues("to_connector").Add(float64(stats.AToB))
 	r.metrics.bytes.WithLabelValues("from_connector").Add(float64(stats.BToA))
 	r.log.Debug("stream ended", "hostname", l.ask.hostname, "tunnel", l.ask.tunnel, "dur", time.Since(start), "err", err)

@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"log/slog"
 	"net"
 	"net/http/httptest"
 	"os"
@@ -134,7 +135,7 @@ func TestTunnel42DiagHasNoSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.SetRules(rules)
-	admin := httptest.NewServer(adminHandler(c))
+	admin := httptest.NewServer(adminHandler(c, newWatcher(slog.New(slog.DiscardHandler))))
 	defer admin.Close()
 	output := filepath.Join(t.TempDir(), "diag.zip")
 	var out, errs bytes.Buffer

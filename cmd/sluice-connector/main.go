@@ -117,7 +117,7 @@ that the tunnel's hostnames lead to. It needs one token and no inbound port.`,
 		},
 	}
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usagef("%s: %w", cmd.CommandPath(), err) })
-	root.AddCommand(a.runCommand(), a.validateCommand(), a.doctorCommand(), a.diagCommand(), a.installCommand(), a.uninstallCommand(), a.versionCommand(), a.completionCommand())
+	root.AddCommand(a.runCommand(), a.validateCommand(), a.reloadCommand(), a.doctorCommand(), a.diagCommand(), a.installCommand(), a.uninstallCommand(), a.versionCommand(), a.completionCommand())
 	root.SetHelpCommand(&cobra.Command{
 		Use:     "help [command]",
 		Short:   "Show the help of a command",

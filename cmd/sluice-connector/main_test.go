@@ -151,7 +151,24 @@ func TestProgram(t *testing.T) {
 			t.Error("the program is not static")
 		}
 	}
+	// It stands still until the relay has found its sessions dead, and the program's own sides of them are as old when it goes on.
+	t.Run("TestTunnel09WakesUp", func(t *testing.T) {
+		t.Parallel()
+		p := startProgram(t, binary)
+		p.signal(syscall.SIGSTOP)
+		for _, s := range p.sessions {
+			<-s.Done()
+		}
+		p.signal(syscall.SIGCONT)
+		woken := time.Now()
+		p.registered()
+		if took := time.Since(woken); took > 5*time.Second {
+			t.Errorf("registered again %v after it went on, want 5 s", took)
+		}
+		p.wantPages()
+	})
 	t.Run("stops when idle", func(t *testing.T) {
+		t.Parallel()
 		p := startProgram(t, binary)
 		p.signal(syscall.SIGTERM)
 		if err := p.wait(); err != nil {
@@ -161,16 +178,17 @@ func TestProgram(t *testing.T) {
 			t.Errorf("the log tells the token:\n%s", p.log)
 		}
 	})
-	t.Run("Tunnel13 second signal ends it at once", func(t *testing.T) {
+	t.Run("TestTunnel13SecondSignalEndsItAtOnce", func(t *testing.T) {
+		t.Parallel()
 		p := startProgram(t, binary)
-		st, err := p.session.Open(t.Context(), &tunnelpb.Open{Hostname: "db.example"})
+		st, err := p.sessions[0].Open(t.Context(), &tunnelpb.Open{Hostname: "db.example"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		defer st.Close()
 		p.signal(syscall.SIGTERM)
 		select {
-		case <-p.session.GoneAway():
+		case <-p.sessions[0].GoneAway():
 		case <-time.After(testWait):
 			t.Fatal("the first signal does not make it leave")
 		}
@@ -182,13 +200,15 @@ func TestProgram(t *testing.T) {
 	})
 }
 
-// program is a running sluice-connector and its session at the test's relay.
+// program is a running sluice-connector and its sessions at the test's relay.
 type program struct {
-	t       *testing.T
-	cmd     *exec.Cmd
-	log     *output
-	session *tunnel.Session
-	ended   chan error
+	t        *testing.T
+	cmd      *exec.Cmd
+	log      *output
+	sessions [4]*tunnel.Session // those that registered last
+
+	begun chan *tunnel.Session
+	ended chan error
 }
 
 func startProgram(t *testing.T, binary string) *program {
@@ -198,7 +218,7 @@ func startProgram(t *testing.T, binary string) *program {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { origin.Close() })
-	sessions := make(chan *tunnel.Session, 100)
+	begun := make(chan *tunnel.Session, 100)
 	cert := tunneltest.NewCertificate(t)
 	addr, _ := tunneltest.Start(t, &tunnel.Server{
 		Authenticate: func(_ context.Context, _ tunnel.Peer, h *tunnelpb.Hello) (*tunnelpb.Welcome, error) {
@@ -210,7 +230,7 @@ func startProgram(t *testing.T, binary string) *program {
 		Handle: func(ctx context.Context, s *tunnel.Session) {
 			rules := []*tunnelpb.IngressRule{{Hostname: "db.example", Service: "tcp://" + origin.Addr().String()}}
 			if _, err := s.Configure(ctx, &tunnelpb.Configure{Version: 1, Ingress: rules}); err == nil {
-				sessions <- s
+				begun <- s
 				<-ctx.Done()
 			}
 		},
@@ -220,7 +240,7 @@ func startProgram(t *testing.T, binary string) *program {
 	if err := os.WriteFile(file, []byte(token.Encode()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	p := &program{t: t, log: &output{}, ended: make(chan error, 1)}
+	p := &program{t: t, log: &output{}, begun: begun, ended: make(chan error, 1)}
 	p.cmd = exec.Command(binary, "run", "--token-file", file, "--metrics-listen", "127.0.0.1:0")
 	p.cmd.Env = []string{} // nothing of the developer's
 	p.cmd.Stderr = p.log
@@ -229,15 +249,21 @@ func startProgram(t *testing.T, binary string) *program {
 	}
 	go func() { p.ended <- p.cmd.Wait() }()
 	t.Cleanup(func() { p.cmd.Process.Kill() })
-	for range 4 {
-		select {
-		case p.session = <-sessions:
-		case <-time.After(testWait):
-			t.Fatalf("no four slots within %v:\n%s", testWait, p.log)
-		}
-	}
+	p.registered()
 	p.wantPages()
 	return p
+}
+
+// registered waits until four slots have registered anew.
+func (p *program) registered() {
+	p.t.Helper()
+	for i := range p.sessions {
+		select {
+		case p.sessions[i] = <-p.begun:
+		case <-time.After(testWait):
+			p.t.Fatalf("no four slots within %v:\n%s", testWait, p.log)
+		}
+	}
 }
 
 // wantPages asks for health, readiness and metrics. A slot counts as registered a moment after the relay has configured it.

@@ -69,7 +69,7 @@ func (a *app) runCommand() *cobra.Command {
 		Long: `run serves the tunnel that the token names. The token comes from --token-file, or from the environment variable
 ` + tokenVariable + `; never from the command line, which everybody on the machine can read.
 
-The token file and the file of rules are read again when they change, and on SIGHUP; what is not valid is logged and leaves the
+The token file and the file of rules are read again when they change, on SIGHUP and by reload; what is not valid is logged and leaves the
 previous one in force.
 
 SIGTERM or SIGINT stops it: it takes no more streams, waits for those that are open at most for the grace period, and exits at once
@@ -166,7 +166,7 @@ func (a *app) serve(ctx context.Context, f runFlags) error {
 	}
 	log.Info("health and metrics", "url", "http://"+ln.Addr().String()+"/metrics")
 	srv := &http.Server{
-		Handler: adminHandler(c, watch.reloads), ReadHeaderTimeout: adminTimeout, ReadTimeout: adminTimeout, WriteTimeout: 2 * adminTimeout,
+		Handler: adminHandler(c, watch), ReadHeaderTimeout: adminTimeout, ReadTimeout: adminTimeout, WriteTimeout: 2 * adminTimeout,
 		MaxHeaderBytes: 16 << 10, // no client of ours sends a tenth of it
 		ErrorLog:       slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
@@ -249,18 +249,19 @@ func listenAdmin(address string) (net.Listener, error) {
 	return ln, nil
 }
 
-// adminHandler adds /metrics and /goroutines to the connector's own pages.
-func adminHandler(c *connector.Connector, others ...prometheus.Collector) http.Handler {
+// adminHandler adds /metrics, /goroutines and /reload to the connector's own pages.
+func adminHandler(c *connector.Connector, watch *watcher) http.Handler {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	registry.MustRegister(c.Collectors()...)
-	registry.MustRegister(others...)
+	registry.MustRegister(watch.reloads)
 	mux := http.NewServeMux()
 	mux.Handle("/", c.Handler())
 	mux.HandleFunc("GET /goroutines", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
 		pprof.Lookup("goroutine").WriteTo(w, 1) // stacks by count, without arguments
 	})
+	mux.HandleFunc("POST /reload", watch.serveReload)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(registry, promhttp.HandlerOpts{}))
 	return mux
 }

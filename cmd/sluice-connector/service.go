@@ -28,6 +28,8 @@ Description=Sluice connector
 Documentation=https://github.com/sluicedb/sluice
 Wants=network-online.target
 After=network-online.target
+# For as long as it takes: what it needs may be away for longer than five starts.
+StartLimitIntervalSec=0
 
 [Service]
 ExecStart=PROGRAM run --token-file ${CREDENTIALS_DIRECTORY}/token

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -66,15 +67,16 @@ type watcher struct {
 	files   []*watched
 	log     *slog.Logger
 	reloads *prometheus.CounterVec // result
+	asked   chan chan error        // takes what comes of it
 }
 
 func newWatcher(log *slog.Logger) *watcher {
-	return &watcher{log: log, reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
-		Name: "sluice_connector_reloads_total", Help: "Files that were read again after a change or SIGHUP, by result (ok, error).",
+	return &watcher{log: log, asked: make(chan chan error), reloads: prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "sluice_connector_reloads_total", Help: "Files that were read again after a change, SIGHUP or reload, by result (ok, error).",
 	}, []string{"result"})}
 }
 
-// run looks at the files every half second, and at once after SIGHUP.
+// run looks at the files every half second, and at once after SIGHUP and when it is asked.
 func (w *watcher) run(ctx context.Context) {
 	hangup := make(chan os.Signal, 1)
 	signal.Notify(hangup, syscall.SIGHUP)
@@ -84,15 +86,22 @@ func (w *watcher) run(ctx context.Context) {
 	failing := map[*watched]string{}
 	for {
 		force := false
+		var answer chan error
 		select {
 		case <-ctx.Done():
 			return
 		case <-hangup:
 			force = true
+		case answer = <-w.asked:
+			force = true
 		case <-tick.C:
 		}
+		var faults []error
 		for _, f := range w.files {
 			changed, err := f.look(force)
+			if err != nil {
+				faults = append(faults, fmt.Errorf("%s is not taken; the previous one stays in force: %s: %w", f.what, f.path, err))
+			}
 			switch {
 			case err != nil && (force || changed || failing[f] != err.Error()):
 				failing[f] = err.Error()
@@ -104,6 +113,25 @@ func (w *watcher) run(ctx context.Context) {
 				w.log.Info(f.what+" was read again", "file", f.path)
 			}
 		}
+		if answer != nil {
+			answer <- errors.Join(faults...)
+		}
+	}
+}
+
+// reload has the files read now, and returns what is wrong with them.
+func (w *watcher) reload(ctx context.Context) error {
+	answer := make(chan error, 1) // run does not wait for who has gone
+	select {
+	case w.asked <- answer:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	select {
+	case err := <-answer:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 

@@ -4,7 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,6 +15,9 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sluicedb/sluice/connector"
+	"github.com/sluicedb/sluice/protocol/tunnel"
 )
 
 // TestTunnel38FilesAreWatched changes a file in each of the ways that operators do: in place, by renaming another over it, and by
@@ -85,6 +91,76 @@ func TestTunnel38FilesAreWatched(t *testing.T) {
 		t.Fatal(err)
 	}
 	want("good again")
+}
+
+// TestTunnel38Reload: the command waits for the outcome, and its exit code and error say what is wrong with the file.
+func TestTunnel38Reload(t *testing.T) {
+	token := tunnel.Token{Tunnel: "t", Secret: "s", Relays: []string{"relay.example:7844"}}
+	c, err := connector.New(connector.Config{Token: token})
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "rules.yaml")
+	write := func(text string) {
+		t.Helper()
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("ingress:\n  - service: refuse\n")
+	rules, err := rulesOf(c, path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := newWatcher(slog.New(slog.DiscardHandler))
+	w.files = append(w.files, rules)
+	ctx, cancel := context.WithCancel(t.Context())
+	var running sync.WaitGroup
+	running.Go(func() { w.run(ctx) })
+	defer running.Wait()
+	defer cancel()
+	srv := httptest.NewServer(adminHandler(c, w))
+	defer srv.Close()
+	admin := srv.Listener.Addr().String()
+	reload := func(code int, want string) {
+		t.Helper()
+		got, stdout, stderr := command(t, nil, "reload", "--metrics-listen", admin)
+		if got != code || !strings.Contains(stdout+stderr, want) {
+			t.Errorf("exit code %d, want %d:\n%s%s\nwant %q", got, code, stdout, stderr, want)
+		}
+	}
+	inForce := func(want string) {
+		t.Helper()
+		resp, err := http.Get(srv.URL + "/config")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer resp.Body.Close()
+		if body, err := io.ReadAll(resp.Body); err != nil || !strings.Contains(string(body), want) {
+			t.Errorf("in force is %s, %v; want %s", body, err, want)
+		}
+	}
+	const one, two = "tcp://10.0.0.1:5432", "tcp://10.0.0.2:5432"
+	write("ingress:\n  - hostname: db.example\n    service: " + one + "\n  - service: refuse\n")
+	reload(exitOK, "the files are in force")
+	inForce(one)
+	write("ingress:\n  - hostname: db.example:1\n    service: " + two + "\n  - service: refuse\n")
+	reload(exitError, "rule 1, line 2")
+	inForce(one)
+	write("ingress:\n  - hostname: db.example\n    service: " + two + "\n  - service: refuse\n")
+	reload(exitOK, "the files are in force")
+	inForce(two)
+
+	resp, err := http.Post(srv.URL+"/reload", "text/plain", nil) // as a page in a browser could
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusForbidden {
+		t.Errorf("a request without the header is answered with %d", resp.StatusCode)
+	}
+	srv.Close()
+	reload(exitError, "no connector answers on this machine")
 }
 
 type lockedBuffer struct {

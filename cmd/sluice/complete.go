@@ -40,6 +40,7 @@ func (a *app) complete(root *cobra.Command) {
 		"metrics-listen": {"127.0.0.1:9090", "off"},
 		"origin-scheme":  {"postgres", "postgresql", "mysql"},
 		"outcome":        {"ok", "error", "allowed", "denied", "unauthenticated"},
+		"proxy-protocol": {"v2"},
 		"scope":          {"read", "edit", "admin"},
 		"sslmode":        {"require", "verify-ca", "verify-full", "no-verify"},
 	}
@@ -52,7 +53,7 @@ func (a *app) complete(root *cobra.Command) {
 	},
 		func(app v4.Application) string { return app.Domain })
 	flagNames := map[string]lister{
-		"app": applications, "tunnel": tunnels, "ca-certificate-id": certificates, "mtls-certificate-id": certificates,
+		"app": applications, "require-access": applications, "tunnel": tunnels, "ca-certificate-id": certificates, "mtls-certificate-id": certificates,
 		"include-token": tokens, "require-token": tokens, "exclude-token": tokens,
 	}
 	// What the first argument names, by the command's group.

@@ -23,7 +23,8 @@ func (a *app) databaseCommand() *cobra.Command {
 		`  sluice database create app --tunnel vpc-1 --origin tcp://10.0.0.5:5432 --origin-user app --database app
   sluice database list`,
 		a.databaseCreateCommand(), a.databaseListCommand(), a.databaseGetCommand(), a.databaseUpdateCommand(),
-		a.databaseDeleteCommand(), a.databaseTestCommand(), a.databasePurgeCommand(), a.databaseConnectionStringCommand(), credential))
+		a.databaseDeleteCommand(), a.databaseTestCommand(), a.databaseCacheCommand(), a.databasePurgeCommand(),
+		a.databaseConnectionStringCommand(), credential))
 }
 
 func (a *app) databaseListCommand() *cobra.Command {
@@ -191,7 +192,7 @@ func (a *app) changedDatabase(flags *databaseFlags, name string) (v4.DatabaseWri
 		if err != nil {
 			var usage *usageError
 			if errors.As(err, &usage) {
-				err = usagef("nothing to change: pass a flag, or %w", err)
+				err = usagef("nothing to change: pass a flag, or a new password; %w", err)
 			}
 			return body, err
 		}

@@ -134,7 +134,7 @@ func (a *app) printConnection(credential v4.Credential) {
 // withCA adds the file of the CA certificate to a connection string, where this machine has one.
 func (a *app) withCA(connection string) string {
 	target, err := a.target()
-	if err != nil || target.CAFile == "" || connection == "" {
+	if err != nil || target.CAFile == "" || !strings.HasPrefix(connection, "postgres:") { // drivers of MySQL have no common word for it
 		return connection
 	}
 	name, err := filepath.Abs(target.CAFile)

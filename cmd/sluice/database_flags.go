@@ -49,7 +49,7 @@ func newDatabaseFlags(cmd *cobra.Command) *databaseFlags {
 	d.set.StringVar(&d.mtlsCertificateID, "mtls-certificate-id", "", "uploaded client certificate to show to the origin, by id or name")
 	d.set.BoolVar(&d.skipTest, "skip-test", false, "make no test connection to the origin")
 	d.set.BoolVar(&d.insecure, "insecure-origin", false, "speak to the origin without TLS: only for one beside the connector")
-	d.set.IntVar(&d.connectionLimit, "origin-connection-limit", 0, "soft maximum of connections to the origin; 0 for the server's default")
+	d.set.IntVar(&d.connectionLimit, "origin-connection-limit", 0, "soft maximum of connections to the origin, 5 to 10000; the server's default if not given")
 	d.pooling.add(d.set)
 	d.set.BoolVar(&d.cachingDisabled, "caching-disabled", false, "answer nothing from the cache")
 	d.set.IntVar(&d.maxAge, "max-age", 60, "seconds that an answer may come from the cache")

@@ -40,7 +40,7 @@ func TestDatabaseFlags(t *testing.T) {
 		{create, "--caching-disabled perhaps", `sluice database create: unexpected argument "perhaps"`},
 		{create, "--insecure-origin --sslmode require", "--insecure-origin and --sslmode exclude each other"},
 		{create, "--ca-certificate /nonexistent", "--ca-certificate: open /nonexistent: no such file or directory"},
-		{update, "", "nothing to change: pass a flag, or the password of the origin user is missing: set SLUICE_ORIGIN_PASSWORD, or pass --origin-password-file FILE (- for standard input)"},
+		{update, "", "nothing to change: pass a flag, or a new password; the password of the origin user is missing: set SLUICE_ORIGIN_PASSWORD, or pass --origin-password-file FILE (- for standard input)"},
 		{update, "--connection-string " + dsn + " --database d", "--connection-string excludes --database"},
 		{update, "--access-client-id c", "the client secret of that service token is missing: set SLUICE_ACCESS_CLIENT_SECRET, or pass --access-client-secret-file FILE (- for standard input)"},
 		{[]string{"database", "connection-string"}, "", "sluice database connection-string: NAME is missing"},

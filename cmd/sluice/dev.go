@@ -2,8 +2,11 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 	"github.com/sluicedb/sluice/connector"
 	"github.com/sluicedb/sluice/control"
 	v4 "github.com/sluicedb/sluice/control/api/v4"
+	"github.com/sluicedb/sluice/protocol/mywire"
 	"github.com/sluicedb/sluice/protocol/tunnel"
 )
 
@@ -35,11 +39,12 @@ func (a *app) devCommand() *cobra.Command {
 		Long: `Run everything, connector included, in one process against a database that you have, and print a connection
 string. It listens on this machine alone. The state is thrown away at the end, unless --data-dir keeps it.
 
-The DSN is postgres://user:password@host:port/database, from the argument, SLUICE_DEV_DSN or DATABASE_URL. Arguments
+The DSN is postgres://user:password@host:port/database, or the same of mysql://, from the argument, SLUICE_DEV_DSN or DATABASE_URL. Arguments
 are seen by every user of a machine: leave a password that matters out of them, to give it with --origin-password-file
 or in SLUICE_ORIGIN_PASSWORD, or to be asked for it.`,
 		Example: `  sluice dev postgres://user:pass@localhost/db
   sluice dev postgres://user@localhost/db               # asks for the password
+  sluice dev mysql://user@localhost/db
   SLUICE_DEV_DSN="$(cat dsn)" sluice dev`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) > 1 {
@@ -50,7 +55,7 @@ or in SLUICE_ORIGIN_PASSWORD, or to be asked for it.`,
 	}
 	flags := newServerFlags(cmd, stateFlags|apiFlags|relayFlags|proxyFlags, "")
 	for flag, address := range map[string]string{
-		"api-listen": "127.0.0.1:8443", "relay-listen": "127.0.0.1:7844", "proxy-listen": "127.0.0.1:6432", "log-level": "warn",
+		"api-listen": "127.0.0.1:8443", "relay-listen": "127.0.0.1:7844", "proxy-listen": "127.0.0.1:6432", "mysql-listen": "127.0.0.1:6033", "log-level": "warn",
 		"direct-origins": "any",
 	} {
 		setDefault(cmd, flag, address)
@@ -76,6 +81,9 @@ func setDefault(cmd *cobra.Command, name, value string) {
 }
 
 func (a *app) dev(ctx context.Context, flags *serverFlags, name string, origin devOrigin) (err error) {
+	if origin.scheme == "mysql" && flags.mysqlListen == "off" {
+		return usagef("--mysql-listen off leaves no proxy for a database of MySQL")
+	}
 	originTLS, err := origin.probe(ctx)
 	if err != nil {
 		return err
@@ -141,7 +149,7 @@ func (a *app) devOrigin(args []string, password *secret) (devOrigin, error) {
 func (o devOrigin) noun(name string, t originTLS) *control.Database {
 	d := &control.Database{AccountID: control.DefaultAccountID, Name: name}
 	d.Origin = control.Origin{
-		Scheme: "postgres", Database: o.database, User: o.user,
+		Scheme: o.scheme, Database: o.database, User: o.user,
 		Password: control.Plaintext(control.Secret(o.password)), Insecure: t.insecure,
 	}
 	d.MTLS = control.MTLS{SSLMode: t.sslmode, CACertificate: t.ca}
@@ -166,7 +174,7 @@ func (n *node) runDev(ctx context.Context, p ports, database *control.Database, 
 			if err := waitReady(ctx, c); err != nil {
 				return err
 			}
-			if err := devLogin(ctx, n.printDev(p, made)); err != nil && ctx.Err() == nil {
+			if err := n.devLogin(ctx, p, made, n.printDev(p, made)); err != nil && ctx.Err() == nil {
 				fmt.Fprintf(n.app.err, "sluice: the database cannot be used yet: %s\n", describeLogin(err))
 			}
 			<-ctx.Done()
@@ -223,9 +231,12 @@ func waitReady(ctx context.Context, c *connector.Connector) error {
 }
 
 // devLogin connects as a driver does, the whole way to the database.
-func devLogin(ctx context.Context, connection string) error {
+func (n *node) devLogin(ctx context.Context, p ports, made *control.NewDatabase, connection string) error {
 	ctx, cancel := context.WithTimeout(ctx, devLoginTimeout)
 	defer cancel()
+	if made.Database.Origin.Scheme == "mysql" {
+		return n.devLoginMySQL(ctx, reachable(p.mysql), made)
+	}
 	conn, err := pgconn.Connect(ctx, connection)
 	if err != nil {
 		return err
@@ -233,8 +244,49 @@ func devLogin(ctx context.Context, connection string) error {
 	return conn.Close(ctx)
 }
 
+// devLoginMySQL also asks for something, because the proxy answers a login of MySQL's by itself.
+func (n *node) devLoginMySQL(ctx context.Context, address string, made *control.NewDatabase) error {
+	var dialer net.Dialer
+	nc, err := dialer.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return err
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(n.control.CA())
+	host, _, _ := net.SplitHostPort(address) // a listener's
+	got, err := mywire.Connect(ctx, nc, &mywire.ConnectConfig{
+		User: made.Credential.Name, Password: made.Password.Reveal(), Schema: made.Database.Name,
+		TLS: &tls.Config{RootCAs: roots, ServerName: host}, Collation: devCollation,
+	})
+	if err != nil {
+		return err
+	}
+	defer got.Conn.Close()
+	stop := context.AfterFunc(ctx, func() { _ = got.Conn.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	question, _ := mywire.AppendPacket(nil, 0, append([]byte{byte(mywire.ComQuery)}, "DO 0"...))
+	if _, err := got.Conn.Write(question); err != nil {
+		return err
+	}
+	answer, _, err := mywire.ReadPacket(got.Conn, mywire.BufferSize)
+	if err != nil {
+		return err
+	}
+	if len(answer) > 0 && answer[0] == mywire.HeaderErr {
+		refused, err := mywire.ParseError(answer)
+		return errors.Join(refused, err)
+	}
+	return nil
+}
+
+// devCollation is utf8mb4_general_ci (charset-def.cc), which every server has.
+const devCollation = 45
+
 // describeLogin is what the proxy, or the database through it, says. pgconn's own words would quote the connection string.
 func describeLogin(err error) string {
+	if refused, ok := errors.AsType[*mywire.Error](err); ok {
+		return refused.Message
+	}
 	refused, ok := errors.AsType[*pgconn.PgError](err)
 	switch {
 	case !ok:
@@ -247,12 +299,20 @@ func describeLogin(err error) string {
 
 // printDev also returns the connection string.
 func (n *node) printDev(p ports, made *control.NewDatabase) string {
-	connection := withRootCert(v4.ConnectionString(made.Credential.Name, made.Password.Reveal(), reachable(p.proxy), made.Database.Name), n.caFile())
+	mysql := made.Database.Origin.Scheme == "mysql"
+	proxy, more := p.proxy, ""
+	if mysql {
+		proxy, more = p.mysql, "\n\nby TLS, with the certificate authority in "+n.caFile()+"." // drivers of MySQL have no common word for it
+	}
+	connection := v4.ConnectionString(made.Database.Origin.Scheme, made.Credential.Name, made.Password.Reveal(), reachable(proxy), made.Database.Name)
+	if !mysql {
+		connection = withRootCert(connection, n.caFile())
+	}
 	n.printListening(
 		[2]string{"control API", "https://" + reachable(p.api)},
 		[2]string{"relay", reachable(p.relayTCP) + " (udp and tcp)"},
 		metricsLine(p.metrics),
 	)
-	fmt.Fprintf(n.app.out, "\nConnect with this string; its password is new at every start:\n\n  %s\n\nCtrl-C ends it.\n", connection)
+	fmt.Fprintf(n.app.out, "\nConnect with this string; its password is new at every start:\n\n  %s%s\n\nCtrl-C ends it.\n", connection, more)
 	return connection
 }

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sluicedb/sluice/protocol/mywire"
 	"github.com/sluicedb/sluice/protocol/pgwire"
 )
 
@@ -21,6 +22,7 @@ const probeTimeout = 10 * time.Second
 
 // devOrigin is the database that a DSN names.
 type devOrigin struct {
+	scheme                   string // postgres or mysql
 	service                  string // tcp://host:port or unix:/path
 	network, address         string
 	host                     string
@@ -28,41 +30,51 @@ type devOrigin struct {
 	sslmode, sslrootcert     string // as the DSN has them
 }
 
-// parseDSN reads postgres://user:password@host:port/database?sslmode=…, or with host=/directory for a socket. Its errors quote
-// nothing of the DSN, which holds a password.
+// parseDSN reads postgres://user:password@host:port/database?sslmode=…, or with host=/directory for a socket, or the same of mysql,
+// with socket=/path. Its errors quote nothing of the DSN, which holds a password.
 func parseDSN(dsn string) (devOrigin, error) {
 	u, err := url.Parse(dsn)
 	if err != nil {
 		return devOrigin{}, errors.New("the DSN is not a URL of the form postgres://user:password@host:port/database")
 	}
-	if u.Scheme != "postgres" && u.Scheme != "postgresql" {
-		return devOrigin{}, errors.New("the DSN must begin with postgres:// or postgresql://")
+	scheme, port := "postgres", "5432"
+	switch u.Scheme {
+	case "postgres", "postgresql":
+	case "mysql":
+		scheme, port = "mysql", "3306"
+	default:
+		return devOrigin{}, errors.New("the DSN must begin with postgres://, postgresql:// or mysql://")
 	}
 	query := u.Query()
 	password, _ := u.User.Password()
 	o := devOrigin{
-		user: u.User.Username(), password: password, database: strings.TrimPrefix(u.Path, "/"), host: u.Hostname(),
+		scheme: scheme, user: u.User.Username(), password: password, database: strings.TrimPrefix(u.Path, "/"), host: u.Hostname(),
 		sslmode: query.Get("sslmode"), sslrootcert: query.Get("sslrootcert"),
 	}
-	port := u.Port()
-	if port == "" {
-		port = "5432"
+	if u.Port() != "" {
+		port = u.Port()
 	}
-	if o.host == "" {
+	if o.host == "" && scheme == "postgres" {
 		o.host = query.Get("host")
 	}
 	if o.user == "" {
-		return devOrigin{}, errors.New("the DSN names no user: postgres://user:password@host/database")
+		return devOrigin{}, fmt.Errorf("the DSN names no user: %s://user:password@host/database", scheme)
+	}
+	if o.database == "" && scheme == "mysql" { // whose servers know no database of the user's name
+		return devOrigin{}, errors.New("the DSN names no database: mysql://user:password@host/database")
 	}
 	if o.database == "" {
 		o.database = o.user
 	}
-	switch {
+	switch socket := query.Get("socket"); {
+	case scheme == "mysql" && o.host == "" && strings.HasPrefix(socket, "/"):
+		o.network, o.address = "unix", filepath.Clean(socket)
+		o.service = "unix:" + o.address
 	case strings.HasPrefix(o.host, "/"):
 		o.network, o.address = "unix", filepath.Join(o.host, ".s.PGSQL."+port)
 		o.service = "unix:" + o.address
 	case o.host == "":
-		return devOrigin{}, errors.New("the DSN names no host: postgres://user:password@host/database")
+		return devOrigin{}, fmt.Errorf("the DSN names no host: %s://user:password@host/database", scheme)
 	default:
 		o.network, o.address = "tcp", net.JoinHostPort(o.host, port)
 		o.service = "tcp://" + o.address
@@ -96,17 +108,22 @@ func (o devOrigin) probe(ctx context.Context) (originTLS, error) {
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	switch o.sslmode {
-	case "disable":
+	if o.sslmode == "disable" || o.scheme == "mysql" && o.network == "unix" && o.sslmode == "" { // where MySQL's own client prefers none
 		return originTLS{sslmode: "disable", insecure: true}, nil
+	}
+	switch o.sslmode {
 	case "verify-ca", "verify-full":
 		ca, err := o.rootCert()
 		return originTLS{sslmode: o.sslmode, ca: ca}, err
 	}
-	offered, err := pgwire.RequestTLS(conn)
+	request, server := pgwire.RequestTLS, "PostgreSQL"
+	if o.scheme == "mysql" {
+		request, server = mywire.RequestTLS, "MySQL"
+	}
+	offered, err := request(conn)
 	switch {
 	case err != nil:
-		return originTLS{}, fmt.Errorf("%s does not speak PostgreSQL: %w", o.address, err)
+		return originTLS{}, fmt.Errorf("%s does not speak %s: %w", o.address, server, err)
 	case !offered && o.sslmode == "require":
 		return originTLS{}, fmt.Errorf("%s has no TLS, which the DSN's sslmode requires", o.address)
 	case !offered:

@@ -28,7 +28,12 @@ func TestParseDSN(t *testing.T) {
 		{"postgres://u:p@[::1]:5433", "tcp://[::1]:5433", "u", "p", "u", ""},
 		{"postgres://u:p@/d?host=/run/postgresql", "unix:/run/postgresql/.s.PGSQL.5432", "u", "p", "d", ""},
 		{"postgres://u@h/d", "tcp://h:5432", "u", "", "d", ""},
-		{"mysql://u:hunter2@h/d", "", "", "", "", "the DSN must begin with postgres:// or postgresql://"},
+		{"mysql://u:p@h/d", "tcp://h:3306", "u", "p", "d", ""},
+		{"mysql://u:p@h:3307/d?sslmode=verify-ca", "tcp://h:3307", "u", "p", "d", ""},
+		{"mysql://u@/d?socket=/run/mysqld/mysqld.sock", "unix:/run/mysqld/mysqld.sock", "u", "", "d", ""},
+		{"mysql://u:hunter2@h", "", "", "", "", "the DSN names no database: mysql://user:password@host/database"},
+		{"mysql://u:hunter2@/d?host=/run", "", "", "", "", "the DSN names no host: mysql://user:password@host/database"},
+		{"oracle://u:hunter2@h/d", "", "", "", "", "the DSN must begin with postgres://, postgresql:// or mysql://"},
 		{"postgres://u:hunter2@h:port/d", "", "", "", "", "the DSN is not a URL of the form postgres://user:password@host:port/database"},
 		{"postgres://u:hunter2@/d", "", "", "", "", "the DSN names no host: postgres://user:password@host/database"},
 		{"postgres://h/d", "", "", "", "", "the DSN names no user: postgres://user:password@host/database"},
@@ -48,6 +53,7 @@ func TestParseDSN(t *testing.T) {
 func FuzzParseDSN(f *testing.F) {
 	f.Add("postgres://u:p@h:5432/d?sslmode=require")
 	f.Add("postgres://u:p@/d?host=/run")
+	f.Add("mysql://u:p@/d?socket=/run/s")
 	f.Fuzz(func(t *testing.T, dsn string) {
 		origin, err := parseDSN(dsn)
 		if err == nil && (origin.service == "" || origin.user == "" || origin.database == "") {
@@ -164,7 +170,7 @@ func TestDev(t *testing.T) {
 	ended := make(chan int, 1)
 	go func() {
 		ended <- a.execute(ctx, []string{"dev", "--api-listen", "127.0.0.1:0", "--relay-listen", "127.0.0.1:0",
-			"--proxy-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"})
+			"--proxy-listen", "127.0.0.1:0", "--mysql-listen", "off", "--metrics-listen", "127.0.0.1:0"})
 		print.Close()
 	}()
 	var connection *url.URL
@@ -242,7 +248,7 @@ func TestDevSaysWhatIsWrong(t *testing.T) {
 	ended := make(chan int, 1)
 	go func() {
 		ended <- a.execute(ctx, []string{"dev", "postgres://u:hunter2@" + fakePostgres(t, nil) + "/d", "--log-level", "error",
-			"--api-listen", "127.0.0.1:0", "--relay-listen", "127.0.0.1:0", "--proxy-listen", "127.0.0.1:0", "--metrics-listen", "off"})
+			"--api-listen", "127.0.0.1:0", "--relay-listen", "127.0.0.1:0", "--proxy-listen", "127.0.0.1:0", "--mysql-listen", "off", "--metrics-listen", "off"})
 		print.Close()
 	}()
 	said := false

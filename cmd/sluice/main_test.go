@@ -104,6 +104,7 @@ func TestExamplesParse(t *testing.T) {
 func commandLine(line string) []string {
 	line, _, _ = strings.Cut(line, " #")
 	line, _, _ = strings.Cut(line, " > ")
+	line, _, _ = strings.Cut(line, " < ")
 	line, _, _ = strings.Cut(line, " | ")
 	line = strings.TrimSuffix(strings.TrimPrefix(strings.TrimSpace(line), "source <("), ")")
 	var args []string

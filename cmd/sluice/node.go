@@ -78,8 +78,8 @@ func (n *node) openState(ctx context.Context) error {
 	unix.Umask(0o077)
 	c, err := control.Open(ctx, control.Config{
 		DataDir: n.flags.dataDir, StoreURL: n.flags.store, KeysetFile: n.flags.keysetFile, PublicHosts: n.flags.publicHosts,
-		MaxDatabases: n.flags.maxDatabases,
-		Logger:       n.logger,
+		MaxDatabases: n.flags.maxDatabases, SigningLife: n.flags.signingLife,
+		Logger: n.logger,
 	})
 	if err != nil {
 		return fmt.Errorf("open the state: %w", err)

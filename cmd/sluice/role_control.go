@@ -33,7 +33,7 @@ func (a *app) controlCommand() *cobra.Command {
 		defer n.close()
 		return n.runControl(cmd.Context())
 	}
-	cmd.AddCommand(a.backupCommand(), a.restoreCommand(), a.rotateKeysCommand(), a.resetTokenCommand())
+	cmd.AddCommand(a.backupCommand(), a.restoreCommand(), a.rotateKeysCommand(), a.signingKeysCommand(), a.rotateSigningKeyCommand(), a.resetTokenCommand())
 	return cmd
 }
 
@@ -51,19 +51,20 @@ func (n *node) runControl(ctx context.Context) error {
 	}
 	n.printFirstToken()
 	n.addMetrics(metrics)
-	n.addAPI(apiListener, n.relayAddresses("7844"), n.proxyAddress("6432"))
+	n.addAPI(apiListener, n.relayAddresses("7844"), n.proxyAddress(n.flags.proxyAdvertise, "6432"), n.proxyAddress(n.flags.mysqlAdvertise, "6033"))
 	n.printListening([2]string{"control API", "https://" + reachable(apiListener)}, metricsLine(metrics))
 	return n.run(ctx)
 }
 
-// addAPI serves the control API. Tunnel tokens name the relays, connection strings the proxy.
-func (n *node) addAPI(ln net.Listener, relays []string, proxy string) {
+// addAPI serves the control API. Tunnel tokens name the relays, connection strings the proxies.
+func (n *node) addAPI(ln net.Listener, relays []string, proxy, mysql string) {
 	server := api.New(api.Config{
 		Control: n.control,
 		TunnelToken: func(t *control.Tunnel, secret control.Secret) (string, error) {
 			return tunnel.Token{Account: t.AccountID, Tunnel: t.ID, Secret: secret.Reveal(), Relays: relays, CA: string(n.control.CA())}.Encode(), nil
 		},
 		ProxyAddr: proxy,
+		MySQLAddr: mysql,
 		Test:      n.control.TestCandidate,
 		Logger:    n.logger.With("role", "api"),
 	})
@@ -79,9 +80,9 @@ func (n *node) relayAddresses(port string) []string {
 }
 
 // proxyAddress is what connection strings name.
-func (n *node) proxyAddress(port string) string {
-	if n.flags.proxyAdvertise != "" {
-		return n.flags.proxyAdvertise
+func (n *node) proxyAddress(advertised, port string) string {
+	if advertised != "" {
+		return advertised
 	}
 	return net.JoinHostPort(n.flags.publicHost(), port)
 }

@@ -48,10 +48,15 @@ func (n *node) addMetrics(ln net.Listener) {
 
 // listenMetrics opens the listener, or none when the flag is off.
 func (n *node) listenMetrics(ctx context.Context) (net.Listener, error) {
-	if n.flags.metricsListen == "off" || n.flags.metricsListen == "" {
+	return n.listenUnlessOff(ctx, "metrics-listen", n.flags.metricsListen)
+}
+
+// listenUnlessOff opens a listener, or none where its flag says off.
+func (n *node) listenUnlessOff(ctx context.Context, flag, address string) (net.Listener, error) {
+	if address == "off" || address == "" {
 		return nil, nil
 	}
-	return n.listen(ctx, "metrics-listen", n.flags.metricsListen)
+	return n.listen(ctx, flag, address)
 }
 
 func answer(w http.ResponseWriter, err error) {

@@ -20,7 +20,7 @@ func (a *app) proxyCommand() *cobra.Command {
 	var relays []string
 	cmd := &cobra.Command{
 		Use:   "proxy",
-		Short: "Run a PostgreSQL proxy alone, which reaches private origins through relays of other processes",
+		Short: "Run a proxy alone, for PostgreSQL and MySQL, which reaches private origins through relays of other processes",
 		Example: `  sluice proxy --store nats://nats-1:4222,nats-2:4222 --keyset-file keyset.json \
     --public-host proxy.example.com --relay relay.example.com:7844`,
 		Args: exactArgs(),
@@ -52,6 +52,10 @@ func (n *node) runProxy(ctx context.Context, relays []string) error {
 	if err != nil {
 		return err
 	}
+	mysql, err := n.listenUnlessOff(ctx, "mysql-listen", n.flags.mysqlListen)
+	if err != nil {
+		return err
+	}
 	metrics, err := n.listenMetrics(ctx)
 	if err != nil {
 		return err
@@ -64,22 +68,35 @@ func (n *node) runProxy(ctx context.Context, relays []string) error {
 	if err != nil {
 		return err
 	}
-	if err := n.addProxy(ln, remoteDial(tunnels)); err != nil {
+	if err := n.addProxy(ln, mysql, remoteDial(tunnels)); err != nil {
 		return err
 	}
 	n.addMetrics(metrics)
-	n.printListening([2]string{"PostgreSQL", reachable(ln)}, metricsLine(metrics))
+	n.printListening([2]string{"PostgreSQL", reachable(ln)}, mysqlLine(mysql), metricsLine(metrics))
 	return n.run(ctx)
 }
 
 // dialFunc opens a byte stream through a tunnel, for a proxy.
 type dialFunc func(context.Context, proxy.Target) (net.Conn, error)
 
-// addProxy serves the PostgreSQL proxy. dial is its only way through tunnels.
-func (n *node) addProxy(ln net.Listener, dial dialFunc) error {
+// mysqlLine is for printListening.
+func mysqlLine(ln net.Listener) [2]string {
+	if ln == nil {
+		return [2]string{"MySQL", "off"}
+	}
+	return [2]string{"MySQL", reachable(ln)}
+}
+
+// addProxy serves the proxy of each dialect that has a listener. dial is its only
+// way through tunnels.
+func (n *node) addProxy(postgres, mysql net.Listener, dial dialFunc) error {
 	id, err := processID()
 	if err != nil {
 		return err
+	}
+	var fleet proxy.Fleet
+	if n.flags.store != "" { // an embedded store has one proxy
+		fleet = n.control
 	}
 	p := proxy.New(proxy.Config{
 		Source:         n.control,
@@ -89,6 +106,7 @@ func (n *node) addProxy(ln net.Listener, dial dialFunc) error {
 		AllowPlaintext: n.flags.proxyPlaintext,
 		QueryTimeout:   n.flags.queryTimeout,
 		CacheMemory:    int64(n.flags.cacheMemory) << 20,
+		Fleet:          fleet,
 		Logger:         n.logger.With("role", "proxy"),
 	})
 	for _, collector := range p.Collectors() {
@@ -99,11 +117,13 @@ func (n *node) addProxy(ln net.Listener, dial dialFunc) error {
 	n.roles = append(n.roles,
 		role{name: "test connections", run: func(ctx context.Context) error { return n.control.ServeTests(ctx, p.Test) }},
 		role{name: "pool status", run: func(ctx context.Context) error { return n.control.ServePools(ctx, p.Pool) }},
+		role{name: "cache status", run: func(ctx context.Context) error { return n.control.ServeCaches(ctx, p.Cache) }},
+		role{name: "explanations", run: func(ctx context.Context) error { return n.control.ServeExplain(ctx, p.Explain) }},
 		role{name: "connection counts", run: func(ctx context.Context) error { return n.control.ServeConnections(ctx, p.Connections) }},
 		role{name: "proxy state", run: func(ctx context.Context) error {
 			return n.control.ServeProxy(ctx, id, buildVersion().Version, p.States)
 		}},
-		role{name: "proxy", run: func(ctx context.Context) error { return p.Serve(ctx, ln) }},
+		role{name: "proxy", run: func(ctx context.Context) error { return p.Serve(ctx, postgres, mysql) }},
 	)
 	return nil
 }

@@ -50,7 +50,7 @@ finish; a second one ends the process at once.`,
 type ports struct {
 	api, relayTCP, proxy net.Listener
 	relayUDP             net.PacketConn
-	metrics              net.Listener // nil when there is none
+	mysql, metrics       net.Listener // nil when there is none
 }
 
 func (n *node) listenAll(ctx context.Context) (p ports, err error) {
@@ -63,6 +63,9 @@ func (n *node) listenAll(ctx context.Context) (p ports, err error) {
 	if p.proxy, err = n.listen(ctx, "proxy-listen", n.flags.proxyListen); err != nil {
 		return p, err
 	}
+	if p.mysql, err = n.listenUnlessOff(ctx, "mysql-listen", n.flags.mysqlListen); err != nil {
+		return p, err
+	}
 	p.metrics, err = n.listenMetrics(ctx)
 	return p, err
 }
@@ -72,13 +75,17 @@ func (n *node) listenAll(ctx context.Context) (p ports, err error) {
 func (n *node) addAll(p ports, besides ...role) error {
 	relays := n.relayAddresses(portOf(p.relayTCP.Addr()))
 	n.addMetrics(p.metrics)
-	n.addAPI(p.api, relays, n.proxyAddress(portOf(p.proxy.Addr())))
+	mysqlPort := "6033" // where another proxy may listen
+	if p.mysql != nil {
+		mysqlPort = portOf(p.mysql.Addr())
+	}
+	n.addAPI(p.api, relays, n.proxyAddress(n.flags.proxyAdvertise, portOf(p.proxy.Addr())), n.proxyAddress(n.flags.mysqlAdvertise, mysqlPort))
 	r, err := n.addRelay(p.relayTCP, p.relayUDP, n.flags.relayAdvertise)
 	if err != nil {
 		return err
 	}
 	n.roles = append(n.roles, besides...)
-	return n.addProxy(p.proxy, localDial(r))
+	return n.addProxy(p.proxy, p.mysql, localDial(r))
 }
 
 // printServer says where everything is and what to do first.
@@ -88,6 +95,7 @@ func (n *node) printServer(p ports) {
 		[2]string{"control API", api},
 		[2]string{"relay", reachable(p.relayTCP) + " (udp and tcp)"},
 		[2]string{"PostgreSQL", reachable(p.proxy)},
+		mysqlLine(p.mysql),
 		metricsLine(p.metrics),
 	)
 	if _, first := n.control.FirstToken(); first {

@@ -46,7 +46,7 @@ a relay joins it with whom an access policy admits, and a proxy speaks PostgreSQ
 		}
 	}
 	add("run", a.serverCommand(), a.devCommand(), a.controlCommand(), a.relayCommand(), a.proxyCommand())
-	add("manage", a.loginCommand(), a.statusCommand(), a.tunnelCommand(), a.accessCommand(), a.databaseCommand(), a.certCommand(),
+	add("manage", a.loginCommand(), a.statusCommand(), a.tunnelCommand(), a.accessCommand(), a.databaseCommand(), a.queryCommand(), a.certCommand(),
 		a.auditCommand(), a.tokenCommand(), a.accountCommand(), a.caCommand())
 	add("other", a.versionCommand(), a.completionCommand())
 	root.SetHelpCommand(&cobra.Command{

@@ -5,16 +5,21 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/sluicedb/sluice/connector"
+	"github.com/sluicedb/sluice/protocol/tunnel"
 )
 
 // startTimeout and stopTimeout bound a server's start and stop, far above the 100 ms that they take.
@@ -38,6 +43,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"sluice":  sluiceCmd,
 			"server":  serverCmd,
+			"connect": connectCmd,
 			"capture": captureCmd,
 			"follow":  followCmd,
 			"nowhere": nowhereCmd,
@@ -58,6 +64,36 @@ func sluiceCmd(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("sluice %s: succeeded", strings.Join(args, " "))
 	case code != exitOK && !neg:
 		ts.Fatalf("sluice %s: exit code %d", strings.Join(args, " "), code)
+	}
+}
+
+// connectCmd is "connect TOKENFILE TUNNEL COUNT": a connector serves the tunnel until the script ends, and COUNT connections of it
+// are known.
+func connectCmd(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: connect TOKENFILE TUNNEL COUNT")
+	}
+	token, err := tunnel.ParseToken(ts.ReadFile(args[0]))
+	ts.Check(err)
+	c, err := connector.New(connector.Config{Token: token, Version: "v1.2.3-test", Logger: slog.New(slog.DiscardHandler)})
+	ts.Check(err)
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = c.Run(ctx) }) // it returns nil
+	ts.Defer(func() {
+		cancel()
+		running.Wait()
+	})
+	for deadline := time.Now().Add(startTimeout); ; {
+		var out strings.Builder
+		a := &app{in: strings.NewReader(""), out: &out, err: io.Discard, getenv: ts.Getenv}
+		a.execute(ctx, []string{"tunnel", "list"})
+		if regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(args[1]) + ` .* healthy +` + args[2] + ` `).MatchString(out.String()) {
+			return
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("no %s connections after %v:\n%s", args[2], startTimeout, out.String())
+		}
 	}
 }
 
@@ -138,7 +174,7 @@ func (p *serverProcess) start(ts *testscript.TestScript, args []string) error {
 	}
 	defer stderr.Close()
 	p.cmd = exec.Command(path, append([]string{"server", "--api-listen", "127.0.0.1:0", "--relay-listen", "127.0.0.1:0",
-		"--proxy-listen", "127.0.0.1:0", "--metrics-listen", "127.0.0.1:0"}, args...)...)
+		"--proxy-listen", "127.0.0.1:0", "--mysql-listen", "off", "--metrics-listen", "127.0.0.1:0"}, args...)...)
 	p.cmd.Dir, p.cmd.Stderr = ts.MkAbs("."), stderr
 	p.cmd.Env = append(os.Environ(), "HOME="+ts.Getenv("HOME"))
 	stdout, err := p.cmd.StdoutPipe()

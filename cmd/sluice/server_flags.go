@@ -22,13 +22,15 @@ type serverFlags struct {
 	dataDir, store, keysetFile string
 	publicHosts                []string
 
-	apiListen, relayListen, proxyListen, metricsListen string
+	apiListen, relayListen, proxyListen, mysqlListen, metricsListen string
 
 	relayAdvertise []string
 	relayPeer      string
 	proxyAdvertise string
+	mysqlAdvertise string
 
 	maxDatabases int
+	signingLife  time.Duration
 
 	proxyPlaintext bool
 	reusePort      bool
@@ -42,11 +44,17 @@ type serverFlags struct {
 // defaultQueryTimeout is Hyperdrive's limit of a statement.
 const defaultQueryTimeout = time.Minute
 
+// defaultCacheMemory is --cache-memory, in MiB: a quarter of the memory of the smallest machines that are let.
+const defaultCacheMemory = 256
+
 // maxCacheMemory is the most of --cache-memory, in MiB: a slip of the finger beyond.
 const maxCacheMemory = 1 << 20
 
 // defaultMaxDatabases is Hyperdrive's limit of configured databases on a paid plan.
 const defaultMaxDatabases = 25
+
+// leastSigningLife is well above the minute in which a key's time is noticed, and the minute of an assertion.
+const leastSigningLife = time.Hour
 
 // The flags of a command: what each role needs, and what all do.
 type flagSet uint
@@ -73,7 +81,9 @@ func newServerFlags(cmd *cobra.Command, which flagSet, dataDir string) *serverFl
 	if which&apiFlags != 0 {
 		flags.StringVar(&s.apiListen, "api-listen", ":8443", "TCP address of the control API, HTTPS")
 		flags.StringVar(&s.proxyAdvertise, "proxy-advertise", "", "host:port of the PostgreSQL proxy, for connection strings; the first public host when absent")
+		flags.StringVar(&s.mysqlAdvertise, "mysql-advertise", "", "host:port of the MySQL proxy, for connection strings; the first public host when absent")
 		flags.IntVar(&s.maxDatabases, "max-databases", defaultMaxDatabases, "databases that an account may have; 0 for no limit")
+		flags.DurationVar(&s.signingLife, "signing-key-life", control.DefaultSigningLife, "how long a key signs assertions before the next one does, 1h at least; 0 for ever")
 	}
 	if which&relayFlags != 0 {
 		flags.StringVar(&s.relayListen, "relay-listen", ":7844", "UDP and TCP address of the relay, QUIC and WebSocket")
@@ -81,9 +91,10 @@ func newServerFlags(cmd *cobra.Command, which flagSet, dataDir string) *serverFl
 	}
 	if which&proxyFlags != 0 {
 		flags.StringVar(&s.proxyListen, "proxy-listen", ":6432", "TCP address of the PostgreSQL proxy")
+		flags.StringVar(&s.mysqlListen, "mysql-listen", ":6033", "TCP address of the MySQL proxy; off for none")
 		flags.StringVar(&s.directOrigins, "direct-origins", string(proxy.DirectPublic), "origins that the proxy reaches without a tunnel: public (at public addresses), any or none")
 		flags.BoolVar(&s.proxyPlaintext, "proxy-plaintext", false, "let drivers log in to the proxy without TLS: for a proxy that only this machine reaches")
-		flags.IntVar(&s.cacheMemory, "cache-memory", 0, "MiB of memory for results of queries, from which repeated reads are answered; 0 for no query cache")
+		flags.IntVar(&s.cacheMemory, "cache-memory", defaultCacheMemory, "MiB of memory for results of queries, from which repeated reads are answered; 0 for no query cache")
 		flags.DurationVar(&s.queryTimeout, "query-timeout", defaultQueryTimeout, "how long a statement may run before it is cancelled; 0 for no limit")
 	}
 	flags.StringVar(&s.metricsListen, "metrics-listen", "127.0.0.1:9090", `TCP address of /metrics, /healthz and /ready; off for none`)
@@ -141,6 +152,7 @@ func (s *serverFlags) check() error {
 		checkAddress(fault, "relay-advertise", address)
 	}
 	checkAddress(fault, "proxy-advertise", s.proxyAdvertise)
+	checkAddress(fault, "mysql-advertise", s.mysqlAdvertise)
 	checkAddress(fault, "relay-peer-address", s.relayPeer)
 	switch proxy.DirectOrigins(s.directOrigins) {
 	case "", proxy.DirectPublic, proxy.DirectAny, proxy.DirectNone: // "": not a proxy
@@ -149,6 +161,9 @@ func (s *serverFlags) check() error {
 	}
 	if s.maxDatabases < 0 {
 		fault("--max-databases: must not be negative")
+	}
+	if s.signingLife != 0 && s.signingLife < leastSigningLife {
+		fault("--signing-key-life: must be 0, or at least %v", leastSigningLife)
 	}
 	if s.cacheMemory < 0 || s.cacheMemory > maxCacheMemory {
 		fault("--cache-memory: must be 0 to %d MiB", maxCacheMemory)

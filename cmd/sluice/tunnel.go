@@ -120,15 +120,6 @@ func (a *app) tunnelGetCommand() *cobra.Command {
 	}
 }
 
-// printIngress shows the rules with a hostname; the last one, which has none, says nothing.
-func (a *app) printIngress(configuration v4.TunnelConfiguration) error {
-	var rows [][]string
-	for _, rule := range routed(configuration) {
-		rows = append(rows, []string{rule.Hostname, rule.Service})
-	}
-	return a.printTable([]string{"HOSTNAME", "SERVICE"}, rows)
-}
-
 func routed(configuration v4.TunnelConfiguration) []v4.IngressRule {
 	return slices.DeleteFunc(slices.Clone(configuration.Config.Ingress), func(rule v4.IngressRule) bool { return rule.Hostname == "" })
 }
@@ -182,30 +173,6 @@ func (a *app) tunnelTokenCommand() *cobra.Command {
 			}
 			_, err = fmt.Fprintln(a.out, token)
 			return err
-		}),
-	}
-}
-
-func (a *app) tunnelRouteCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:   "route NAME HOSTNAME SERVICE",
-		Short: "Lead a hostname through a tunnel to a service in the private network",
-		Long: `Lead a hostname through a tunnel to a service in the private network: tcp://HOST:PORT, as the connector
-reaches it, or unix:/PATH. The hostname need not exist in the DNS. A hostname that is routed already
-gets the new service. Nobody reaches it until an application with a policy admits them.`,
-		Example: `  sluice tunnel route vpc-1 db.internal.example tcp://10.0.0.5:5432
-  sluice tunnel route vpc-1 local.internal.example unix:/run/postgresql/.s.PGSQL.5432`,
-		Args: exactArgs("NAME", "HOSTNAME", "SERVICE"),
-		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, args []string) error {
-			hostname, service := strings.ToLower(args[1]), args[2]
-			return a.changeIngress(ctx, c, args[0], func(rules []v4.IngressRule) ([]v4.IngressRule, error) {
-				i := slices.IndexFunc(rules, func(rule v4.IngressRule) bool { return rule.Hostname == hostname })
-				if i < 0 {
-					return append(rules, v4.IngressRule{Hostname: hostname, Service: service}), nil
-				}
-				rules[i].Service = service
-				return rules, nil
-			})
 		}),
 	}
 }

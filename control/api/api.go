@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -43,6 +44,8 @@ type Config struct {
 	Test control.Test
 	// ProxyAddr is the host:port of the PostgreSQL proxy that connection strings name; localhost:6432 when empty.
 	ProxyAddr string
+	// MySQLAddr is that of the MySQL proxy; localhost:6033 when empty.
+	MySQLAddr string
 	// Logger receives the errors that clients are not told; nil for slog.Default().
 	Logger *slog.Logger
 }
@@ -53,6 +56,7 @@ type API struct {
 	tunnelToken func(*control.Tunnel, control.Secret) (string, error)
 	test        control.Test
 	proxyAddr   string
+	mysqlAddr   string
 	logger      *slog.Logger
 	mux         *http.ServeMux
 	failures    *failureLimiter
@@ -71,14 +75,12 @@ func New(config Config) *API {
 		control:     config.Control,
 		tunnelToken: config.TunnelToken,
 		test:        config.Test,
-		proxyAddr:   config.ProxyAddr,
+		proxyAddr:   cmp.Or(config.ProxyAddr, "localhost:6432"),
+		mysqlAddr:   cmp.Or(config.MySQLAddr, "localhost:6033"),
 		logger:      config.Logger,
 		mux:         http.NewServeMux(),
 		failures:    newFailureLimiter(),
 		crossOrigin: http.NewCrossOriginProtection(),
-	}
-	if a.proxyAddr == "" {
-		a.proxyAddr = "localhost:6432"
 	}
 	if a.logger == nil {
 		a.logger = slog.Default()

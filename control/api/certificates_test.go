@@ -9,6 +9,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"strings"
 	"testing"
@@ -125,6 +126,28 @@ func TestDatabaseVersions(t *testing.T) {
 	w.refused("PATCH", path, `{"caching": {"disabled": true, "max_age": 5}}`, 400, codeInvalid, "caching.disabled: excludes max_age and stale_while_revalidate")
 }
 
+// explains answers as a proxy that says of each statement for which database it was asked.
+func (w *world) explains(t *testing.T) {
+	ctx, stop := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		ended <- w.control.ServeExplain(ctx, func(_ context.Context, id, sql string) *control.Explanation {
+			return &control.Explanation{Status: "uncacheable", Reason: id}
+		})
+	}()
+	t.Cleanup(func() {
+		stop()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+	for { // until it listens
+		if _, err := w.control.Explain(ctx, "", ""); !errors.Is(err, control.ErrNoProxy) {
+			return
+		}
+	}
+}
+
 // TestDatabaseIsTested: what the test finds is the answer, unless it is skipped, and nothing is made.
 func TestDatabaseIsTested(t *testing.T) {
 	w := newWorld(t)
@@ -152,6 +175,15 @@ func TestDatabaseIsTested(t *testing.T) {
 	}
 	if got := must[[]v4.Pool](w, "GET", path+"/pools", ""); len(got) != 0 {
 		t.Errorf("pools %+v where no proxy runs", got)
+	}
+	if got := must[[]v4.Cache](w, "GET", path+"/cache", ""); len(got) != 0 {
+		t.Errorf("caches %+v where no proxy runs", got)
+	}
+	w.refused("POST", path+"/explain", `{"sql": "select 1"}`, 400, control.TestNoProxy, "No proxy runs that could explain the statement: start one.")
+	w.refused("POST", path+"/explain", `{}`, 400, codeInvalid, "sql: is missing")
+	w.explains(t)
+	if got := must[v4.QueryExplanation](w, "POST", path+"/explain", `{"sql": "select 'secret'"}`); got.Status != "uncacheable" || got.Reason != made.ID {
+		t.Errorf("got %+v", got)
 	}
 	if got := must[[]v4.Connections](w, "GET", path+"/connections", ""); len(got) != 0 {
 		t.Errorf("connections %+v where no proxy runs", got)

@@ -3,6 +3,7 @@ package api
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/http"
@@ -247,11 +248,58 @@ func (a *API) listPools(ctx context.Context, c *call) (any, error) {
 	return shown, nil
 }
 
+// listCaches shows how a database's cache fares, at each proxy.
+func (a *API) listCaches(ctx context.Context, c *call) (any, error) {
+	database, err := a.database(c)
+	if err != nil {
+		return nil, err
+	}
+	caches, err := a.control.Caches(ctx, database.ID)
+	if err != nil {
+		return nil, err
+	}
+	shown := make([]v4.Cache, 0, len(caches))
+	for _, s := range caches {
+		cache := v4.Cache{Proxy: s.Proxy, Enabled: s.Enabled, Suspended: s.Suspended, Entries: s.Entries, Bytes: s.Bytes, BytesMax: s.BytesMax,
+			Statuses: s.Statuses, BytesHit: s.BytesHit, Top: []v4.CachedStatement{}, Reasons: []v4.CacheRefusal{}}
+		for _, statement := range s.Top {
+			cache.Top = append(cache.Top, v4.CachedStatement(statement))
+		}
+		for _, reason := range s.Reasons {
+			cache.Reasons = append(cache.Reasons, v4.CacheRefusal(reason))
+		}
+		shown = append(shown, cache)
+	}
+	return shown, nil
+}
+
+// explainQuery says what the cache would make of a statement.
+func (a *API) explainQuery(ctx context.Context, c *call) (any, error) {
+	database, err := a.database(c)
+	if err != nil {
+		return nil, err
+	}
+	var body v4.QueryExplain
+	if err := c.decode(&body); err != nil {
+		return nil, err
+	}
+	if body.SQL == "" {
+		return nil, invalid("sql", "is missing")
+	}
+	explanation, err := a.control.Explain(ctx, database.ID, body.SQL)
+	if errors.Is(err, control.ErrNoProxy) {
+		return nil, &control.TestFailure{Code: control.TestNoProxy, Message: "No proxy runs that could explain the statement: start one."}
+	} else if err != nil {
+		return nil, err
+	}
+	return v4.QueryExplanation(*explanation), nil
+}
+
 // showCredential shows a credential, with a connection string that lacks the password.
 func (a *API) showCredential(d *control.Database) func(control.Credential) v4.Credential {
 	return func(credential control.Credential) v4.Credential {
 		return v4.Credential{ID: credential.ID, Name: credential.Name, CreatedOn: credential.CreatedOn,
-			ConnectionString: v4.ConnectionString(credential.Name, "", a.proxyAddr, d.Name)}
+			ConnectionString: v4.ConnectionString(d.Origin.Scheme, credential.Name, "", a.proxyOf(d), d.Name)}
 	}
 }
 
@@ -259,8 +307,16 @@ func (a *API) showCredential(d *control.Database) func(control.Credential) v4.Cr
 func (a *API) showNewCredential(d *control.Database, credential control.Credential, password control.Secret) v4.Credential {
 	shown := a.showCredential(d)(credential)
 	shown.Password = password.Reveal()
-	shown.ConnectionString = v4.ConnectionString(credential.Name, shown.Password, a.proxyAddr, d.Name)
+	shown.ConnectionString = v4.ConnectionString(d.Origin.Scheme, credential.Name, shown.Password, a.proxyOf(d), d.Name)
 	return shown
+}
+
+// proxyOf is the address of the proxy that speaks what a database does.
+func (a *API) proxyOf(d *control.Database) string {
+	if d.Origin.Scheme == "mysql" {
+		return a.mysqlAddr
+	}
+	return a.proxyAddr
 }
 
 func (a *API) listCredentials(_ context.Context, c *call) (any, error) {

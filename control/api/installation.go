@@ -49,3 +49,30 @@ func (a *API) backup(ctx context.Context, c *call) (any, error) {
 	c.target = info.Installation
 	return download(file.Bytes()), nil
 }
+
+func (a *API) getSigningKeys(_ context.Context, _ *call) (any, error) {
+	issuer, keys := a.control.SigningKeys()
+	shown := v4.SigningKeys{Issuer: issuer, Keys: []v4.SigningKey{}}
+	state := "former"
+	for _, k := range keys {
+		if k.Signs {
+			state = "signing"
+		}
+		shown.Keys = append(shown.Keys, v4.SigningKey{
+			ID: k.ID, PublicKey: k.Public, State: state, SignsFrom: timeOrNull(k.From), AcceptedUntil: timeOrNull(k.Until),
+		})
+		if k.Signs {
+			state = "next"
+		}
+	}
+	return shown, nil
+}
+
+func (a *API) rotateSigningKey(ctx context.Context, c *call) (any, error) {
+	if err := a.control.RotateSigningKey(ctx); err != nil {
+		return nil, err
+	}
+	_, keys := a.control.SigningKeys()
+	c.target = keys[len(keys)-1].ID
+	return a.getSigningKeys(ctx, c)
+}

@@ -56,7 +56,8 @@ func TestConfigurations(t *testing.T) {
 	}
 	// As Cloudflare's clients send it: as text/plain, with a catch-all rule, and with fields that we do not have.
 	got := w.request("PUT", path, `{"config": {"ingress": [
-		{"hostname": "db.internal.example", "service": "tcp://10.0.0.5:5432", "originRequest": {"connectTimeout": 10}},
+		{"hostname": "db.internal.example", "service": "tcp://10.0.0.5:5432", "originRequest": {"connectTimeout": 5, "noTLSVerify": true,
+			"proxyProtocol": "v2", "access": {"required": true, "teamName": "t", "audTag": ["8f0c2f3a-6d1c-4f4e-9a53-0e4a3c1b2d5e"]}}},
 		{"service": "http_status:404"}], "warp-routing": {"enabled": false}}}`, "Content-Type", "text/plain;charset=UTF-8")
 	if got.status != 200 {
 		t.Fatalf("%d %s", got.status, got.body)
@@ -65,6 +66,18 @@ func TestConfigurations(t *testing.T) {
 	if configured.Version != empty.Version+1 || len(configured.Config.Ingress) != 2 || configured.Config.Ingress[0].Service != "tcp://10.0.0.5:5432" {
 		t.Errorf("configured %+v", configured)
 	}
+	if o := configured.Config.Ingress[0].OriginRequest; o == nil || o.ConnectTimeout != 5 || o.ProxyProtocol != "v2" || o.TCPKeepAlive != 0 ||
+		o.Access == nil || !o.Access.Required || len(o.Access.AudTag) != 1 {
+		t.Errorf("configured %+v", o)
+	}
+	w.refused("PUT", path, `{"config": {"ingress": [{"hostname": "a.example", "service": "tcp://h:1", "originRequest": {"connectTimeout": 61,
+		"tcpKeepAlive": -1, "proxyProtocol": "v1", "access": {"required": true, "audTag": ["x"]}}}]}}`, 400, codeInvalid,
+		"ingress[0].originRequest.connectTimeout: must be 1 to 60 seconds, or 0 for the connector's own",
+		"ingress[0].originRequest.tcpKeepAlive: must be 1 to 7200 seconds, or 0 for the connector's own",
+		"ingress[0].originRequest.proxyProtocol: must be v2, or empty for none",
+		"ingress[0].originRequest.access.audTag: must name applications by their ids, which are UUIDs")
+	w.refused("PUT", path, `{"config": {"ingress": [{"hostname": "a.example", "service": "tcp://h:1", "originRequest": {"access": {"required": true}}}]}}`,
+		400, codeInvalid, "ingress[0].originRequest.access.audTag: is required: the ids of the applications that may admit a stream")
 	w.refused("PUT", path, fmt.Sprintf(`{"config": {"ingress": []}, "version": %d}`, empty.Version), 409, codeConflict,
 		fmt.Sprintf("the configuration has version %d, not %d; read it again and retry", configured.Version, empty.Version))
 	w.refused("PUT", path, `{}`, 400, codeInvalid, "config: is required")

@@ -33,6 +33,8 @@ func (a *API) routes() {
 	a.route("DELETE "+installation+"/accounts/{id}", "account", "account.delete", a.deleteAccount).gives(v4.Deleted{}).concernsInstallation()
 	a.route("GET "+installation+"/keys", "key", "", a.getKeys).gives(v4.KeyRotation{}).concernsInstallation()
 	a.route("POST "+installation+"/keys/rotate", "key", "keys.rotate", a.rotateKeys).gives(v4.KeyRotation{}).concernsInstallation()
+	a.route("GET "+installation+"/signing_keys", "signing key", "", a.getSigningKeys).gives(v4.SigningKeys{}).concernsInstallation()
+	a.route("POST "+installation+"/signing_keys/rotate", "signing key", "signing_key.rotate", a.rotateSigningKey).gives(v4.SigningKeys{}).concernsInstallation()
 	// A backup is sealed, but it is everything: who asked for it is worth a record.
 	a.route("GET "+installation+"/backup", "backup", "installation.backup", a.backup).gives(download{}).concernsInstallation()
 
@@ -95,6 +97,9 @@ func (a *API) routes() {
 	a.route("POST "+configs+"/{id}/purge_cache", "database", "database.purge_cache", a.purgeCache).gives(v4.PurgeResult{})
 	a.route("GET "+configs+"/{id}/connections", "database", "", a.originConnections).gives([]v4.Connections{})
 	a.route("GET "+configs+"/{id}/pools", "database", "", a.listPools).gives([]v4.Pool{})
+	a.route("GET "+configs+"/{id}/cache", "database", "", a.listCaches).gives([]v4.Cache{})
+	// It changes nothing, but makes a proxy log in to the origin: who asked is worth a record.
+	a.route("POST "+configs+"/{id}/explain", "database", "database.explain", a.explainQuery).takes(v4.QueryExplain{}).gives(v4.QueryExplanation{})
 	a.route("GET "+configs+"/{id}/credentials", "database", "", a.listCredentials).lists(v4.Credential{})
 	a.route("POST "+configs+"/{id}/credentials", "database", "credential.create", a.createCredential).takes(v4.CredentialCreate{}).gives(v4.Credential{})
 	a.route("DELETE "+configs+"/{id}/credentials/{credential}", "credential", "credential.delete", a.deleteCredential).gives(v4.Deleted{})

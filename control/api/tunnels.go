@@ -187,13 +187,25 @@ func (a *API) tokenOf(tunnel *control.Tunnel) (any, error) {
 func showConfiguration(t *control.Tunnel) v4.TunnelConfiguration {
 	rules := make([]v4.IngressRule, 0, len(t.Ingress)+1)
 	for _, rule := range t.Ingress {
-		rules = append(rules, v4.IngressRule{Hostname: rule.Hostname, Service: rule.Service})
+		rules = append(rules, v4.IngressRule{Hostname: rule.Hostname, Service: rule.Service, OriginRequest: showOriginRequest(rule)})
 	}
 	rules = append(rules, v4.IngressRule{Service: catchAll})
 	return v4.TunnelConfiguration{
 		AccountID: t.AccountID, TunnelID: t.ID, Version: t.ConfigVersion,
 		Config: v4.TunnelIngress{Ingress: rules}, Source: "cloudflare",
 	}
+}
+
+// showOriginRequest is nil for a rule that has the defaults.
+func showOriginRequest(in control.Ingress) *v4.OriginRequest {
+	options := v4.OriginRequest{ConnectTimeout: in.ConnectTimeout, TCPKeepAlive: in.KeepAlive, ProxyProtocol: in.ProxyProtocol}
+	if len(in.Audiences) > 0 {
+		options.Access = &v4.OriginAccess{Required: true, AudTag: in.Audiences}
+	}
+	if options == (v4.OriginRequest{}) {
+		return nil
+	}
+	return &options
 }
 
 func (a *API) getConfiguration(_ context.Context, c *call) (any, error) {
@@ -246,7 +258,7 @@ func decodeIngress(config *v4.TunnelIngress) ([]control.Ingress, error) {
 		}
 		switch {
 		case rule.Hostname != "":
-			ingress = append(ingress, control.Ingress{Hostname: rule.Hostname, Service: rule.Service})
+			ingress = append(ingress, decodeRule(rule, at))
 		case i < len(rules)-1:
 			at.Addf("hostname", "is missing: only the last rule, the catch-all, has none")
 		case !httpStatus.MatchString(rule.Service):
@@ -257,4 +269,21 @@ func decodeIngress(config *v4.TunnelIngress) ([]control.Ingress, error) {
 		return nil, err
 	}
 	return slices.Clip(ingress), nil
+}
+
+// decodeRule takes a rule with a hostname.
+func decodeRule(rule v4.IngressRule, at *access.Faults) control.Ingress {
+	in := control.Ingress{Hostname: rule.Hostname, Service: rule.Service}
+	options := rule.OriginRequest
+	if options == nil {
+		return in
+	}
+	in.ConnectTimeout, in.KeepAlive, in.ProxyProtocol = options.ConnectTimeout, options.TCPKeepAlive, options.ProxyProtocol
+	if options.Access != nil && options.Access.Required {
+		if len(options.Access.AudTag) == 0 {
+			at.Addf("originRequest.access.audTag", "is required: the ids of the applications that may admit a stream")
+		}
+		in.Audiences = options.Access.AudTag
+	}
+	return in
 }

@@ -88,9 +88,9 @@ func TestCache03Disabled(t *testing.T) {
 	}); n != 5 {
 		t.Errorf("the origin was asked %d times of 5", n)
 	}
-	w.db.SetCaching(cache.Policy{MaxAge: time.Minute})
+	w.db.Results().SetPolicy(cache.Policy{MaxAge: time.Minute})
 	w.ready(t, s+".t")
-	w.db.SetCaching(cache.Policy{})
+	w.db.Results().SetPolicy(cache.Policy{})
 	if n := w.asked(func() { rows(t, conn, "select 'ready' from "+s+".t limit 1") }); n != 1 {
 		t.Errorf("a hit while caching is disabled")
 	}
@@ -184,18 +184,94 @@ func TestCache07RefreshNeverStandsInLine(t *testing.T) {
 	exec(t, other, "rollback")
 }
 
+// goDown takes the origin away: its connections end, and no new ones come.
+func (w *world) goDown(t *testing.T, direct *pgx.Conn) {
+	t.Helper()
+	w.down.Store(true)
+	within(t, "the end of the connections", func() bool {
+		return rows(t, direct, "select count(pg_terminate_backend(pid)) from pg_stat_activity where application_name = 'Sluice'") == "0\n"
+	})
+}
+
 func TestCache32OriginDown(t *testing.T) {
-	s, _ := tables(t, numbers)
+	s, direct := tables(t, numbers)
 	w := newWorld(t)
 	w.ready(t, s+".t")
 	conn := w.simply(t)
 	sql := "select count(*) from " + s + ".t"
 	rows(t, conn, sql)
-	w.down.Store(true)
-	w.db.Renew() // the connections of before are not lent again
-	if _, err := tryRows(conn, "select 1"); err == nil {
+	w.quiet()
+	w.goDown(t, direct)
+	hits := w.counts()[query.StatusHit]
+	for range 3 {
+		if got, err := tryRows(conn, sql); err != nil || got != "100\n" {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+	if n := w.counts()[query.StatusHit] - hits; n != 3 {
+		t.Errorf("%d hits of 3 while the origin is down", n)
+	}
+	w.clock.advance(76 * time.Second)
+	if _, err := tryRows(conn, sql); err == nil {
+		t.Error("an answer from beyond the end of its life")
+	}
+	if _, err := tryRows(w.simply(t), "select 1"); err == nil {
 		t.Error("select 1 was answered without an origin")
 	}
+}
+
+// TestCache06RefreshFails: while a result may be stale it is returned though it cannot be
+// fetched anew, with few attempts; beyond, the driver is told.
+func TestCache06RefreshFails(t *testing.T) {
+	s, direct := tables(t, numbers)
+	w := newWorld(t)
+	w.ready(t, s+".t")
+	conn := w.simply(t)
+	sql := "select count(*) from " + s + ".t"
+	rows(t, conn, sql)
+	w.quiet()
+	w.goDown(t, direct)
+	w.clock.advance(61 * time.Second)
+	before := w.db.Stats().DialErrors
+	for range 100 {
+		if got, err := tryRows(conn, sql); err != nil || got != "100\n" {
+			t.Fatalf("%q, %v", got, err)
+		}
+	}
+	// The pool tries by itself too, so it is not the refreshes alone that count.
+	if n := w.db.Stats().DialErrors - before; n > 50 {
+		t.Errorf("%d attempts for 100 stale answers", n)
+	}
+	w.clock.advance(15 * time.Second)
+	if _, err := tryRows(conn, sql); err == nil {
+		t.Error("a result of 76 s ago")
+	}
+}
+
+// TestCache16ConfigsShareNothing: two databases of one process with the same origin, user
+// and settings never see each other's results, and a role of a session not another's.
+func TestCache16ConfigsShareNothing(t *testing.T) {
+	s, direct := tables(t, numbers)
+	one := newWorld(t)
+	two := newWorld(t, func(c *postgres.Config) { c.Cache = one.cache })
+	sql := "select count(*) from " + s + ".t"
+	one.ready(t, s+".t")
+	two.ready(t, s+".t")
+	a, b := one.simply(t), two.simply(t)
+	one.expect(t, "the first", func() { rows(t, a, sql) }, query.StatusMiss)
+	exec(t, direct, "delete from "+s+".t") // around both
+	one.expect(t, "the first again", func() {
+		if got := rows(t, a, sql); got != "100\n" {
+			t.Errorf("%q", got)
+		}
+	}, query.StatusHit)
+	two.expect(t, "the second", func() {
+		if got := rows(t, b, sql); got != "0\n" {
+			t.Errorf("%q is the other's", got)
+		}
+	}, query.StatusMiss)
+	one.db.Results().Purge()
+	two.expect(t, "after a purge of the first", func() { rows(t, b, sql) }, query.StatusHit)
 }
 
 func TestCache20CommentsDoNotSplit(t *testing.T) {

@@ -20,12 +20,7 @@ func BenchmarkHit(b *testing.B) {
 	w := newWorld(b)
 	w.ready(b, s+".t")
 	sql := "select * from " + s + ".t where id = 7"
-	simple := pgwire.AppendQuery(nil, sql)
-	extended := pgwire.AppendMessage(nil, pgwire.MsgParse, append(append([]byte{0}, sql...), 0, 0, 0)...)
-	extended = pgwire.AppendMessage(extended, pgwire.MsgBind, 0, 0, 0, 0, 0, 0, 0, 0)
-	extended = pgwire.AppendMessage(extended, pgwire.MsgDescribe, 'P', 0)
-	extended = pgwire.AppendMessage(extended, pgwire.MsgExecute, 0, 0, 0, 0, 0)
-	extended = pgwire.AppendMessage(extended, pgwire.MsgSync)
+	simple, extended := pgwire.AppendQuery(nil, sql), parseToSync(sql)
 	reply := 0
 	for _, m := range []struct {
 		name string
@@ -67,7 +62,47 @@ func BenchmarkHit(b *testing.B) {
 	})
 }
 
-func hijack(b *testing.B, w *world) net.Conn {
+// TestHitAllocates: a hit allocates nothing, whether asked for by one message or by a whole group, in driver, proxy and cache.
+func TestHitAllocates(t *testing.T) {
+	s, _ := tables(t, "create table NAME.t as select i as id, repeat('x', 150) as body from generate_series(1, 100) i")
+	w := newWorld(t)
+	w.ready(t, s+".t")
+	sql := "select * from " + s + ".t where id = 7"
+	for name, ask := range map[string][]byte{"simple": pgwire.AppendQuery(nil, sql), "extended": parseToSync(sql),
+		"not described": groupOf(sql, false, false), "statement described": groupOf(sql, true, false)} {
+		conn := hijack(t, w)
+		for range 100 {
+			roundTrip(t, conn, ask)
+		}
+		const runs = 1000
+		before := w.counts()[query.StatusHit]
+		if n := testing.AllocsPerRun(runs-1, func() { roundTrip(t, conn, ask) }); n > hitAllocations { // and one to warm up
+			t.Errorf("%s: %v allocations a hit", name, n)
+		}
+		if hits := w.counts()[query.StatusHit] - before; hits != runs {
+			t.Errorf("%s: %d hits of %d", name, hits, runs)
+		}
+	}
+}
+
+// parseToSync is a group of the extended protocol that asks for what a simple query does.
+func parseToSync(sql string) []byte { return groupOf(sql, false, true) }
+
+// groupOf is a group that asks for descriptions of its statement and its portal, or not.
+func groupOf(sql string, statement, portal bool) []byte {
+	b := pgwire.AppendMessage(nil, pgwire.MsgParse, append(append([]byte{0}, sql...), 0, 0, 0)...)
+	if statement {
+		b = pgwire.AppendMessage(b, pgwire.MsgDescribe, 'S', 0)
+	}
+	b = pgwire.AppendMessage(b, pgwire.MsgBind, 0, 0, 0, 0, 0, 0, 0, 0)
+	if portal {
+		b = pgwire.AppendMessage(b, pgwire.MsgDescribe, 'P', 0)
+	}
+	b = pgwire.AppendMessage(b, pgwire.MsgExecute, 0, 0, 0, 0, 0)
+	return pgwire.AppendMessage(b, pgwire.MsgSync)
+}
+
+func hijack(b testing.TB, w *world) net.Conn {
 	var h *pgconn.HijackedConn
 	h, err := w.simply(b).PgConn().Hijack()
 	if err != nil {
@@ -80,7 +115,7 @@ func hijack(b *testing.B, w *world) net.Conn {
 var in = make([]byte, 64<<10)
 
 // roundTrip asks and reads up to ReadyForQuery, which ends what comes.
-func roundTrip(b *testing.B, conn net.Conn, ask []byte) int {
+func roundTrip(b testing.TB, conn net.Conn, ask []byte) int {
 	if _, err := conn.Write(ask); err != nil {
 		b.Fatal(err)
 	}

@@ -124,6 +124,7 @@ func TestCache21To25GroupsAndTransactions(t *testing.T) {
 		}
 	})
 	t.Run("pipeline", func(t *testing.T) {
+		w.ready(t, s+".t")
 		do(&pgproto3.Query{String: sql})
 		var all []pgproto3.FrontendMessage
 		for range 5 {
@@ -224,6 +225,7 @@ func TestCache39OwnAndOthersWrites(t *testing.T) {
 		t.Errorf("after COPY: %q", got)
 	}
 	// What is written to one table leaves another's results alone.
+	w.ready(t, s+".t")
 	rows(t, a, other)
 	exec(t, a, "update "+s+".t set v = v + 1")
 	v++
@@ -250,18 +252,19 @@ func TestCache39OwnAndOthersWrites(t *testing.T) {
 }
 
 func TestCache39FlightFromBeforeAWrite(t *testing.T) {
-	s, _ := tables(t, "create table NAME.t as select 0 as v", "create function NAME.slow(int) returns int immutable language plpgsql as 'begin perform pg_sleep(1); return $1; end'")
+	s, direct := tables(t, "create table NAME.t as select 0 as v", "create function NAME.slow(int) returns int immutable language plpgsql as 'begin perform pg_sleep(1); return $1; end'")
 	w := newWorld(t)
 	w.ready(t, s+".t")
 	a, b := w.simply(t), w.simply(t)
 	sql := "select " + s + ".slow(v) from " + s + ".t"
 	done := make(chan string)
-	before := w.db.Counts().Queries
 	go func() {
 		got, _ := tryRows(b, sql)
 		done <- got
 	}()
-	within(t, "a slow read", func() bool { return w.db.Counts().Queries > before })
+	within(t, "a slow read", func() bool { // which has its snapshot then
+		return strings.TrimSpace(rows(t, direct, "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and query like '%"+s+".slow%'")) == "1"
+	})
 	exec(t, a, "update "+s+".t set v = 1")
 	if got := rows(t, a, sql); got != "1\n" {
 		t.Errorf("the writer joined a read from before its write: %q", got)
@@ -386,6 +389,6 @@ func TestCacheCancelAndPurge(t *testing.T) {
 	if got := rows(t, conn, "select count(*) from "+s+".t"); got != "100\n" {
 		t.Errorf("after a cancel: %q", got)
 	}
-	w.db.PurgeCache()
+	w.db.Results().Purge()
 	w.expect(t, "after a purge", func() { rows(t, conn, "select count(*) from "+s+".t") }, query.StatusMiss)
 }

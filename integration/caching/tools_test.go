@@ -104,7 +104,7 @@ func (w *world) ready(t testing.TB, table string) {
 	}
 }
 
-func (w *world) counts() [query.Statuses]uint64 { return w.db.CacheCounts() }
+func (w *world) counts() [query.Statuses]uint64 { return w.db.Results().Counts().Statuses }
 
 // quiet waits until no client has an origin connection: one that has, because the
 // proxy still asks what its last statement did to the session, reads by it. Clients

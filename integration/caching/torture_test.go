@@ -23,12 +23,13 @@ import (
 const tortured = 4
 
 // TestTorture lets random readers and writers loose on one proxy: SLUICE_SOAK says for
-// how long (5 s), SLUICE_SEED how. Each row says which schema and table it is of, and
+// how long (20 s), SLUICE_SEED how. Each row says which schema and table it is of, and
 // how often it was written to. No read may be older than a write that was acknowledged
-// before it was sent, of another schema or table, in another zone or format; what is
-// volatile always reaches the origin.
+// before it was sent, of another schema or table, in another zone or format, or of
+// another role, by row security or by "$user"; what is volatile or locks rows always
+// reaches the origin.
 func TestTorture(t *testing.T) {
-	length := 5 * time.Second
+	length := 20 * time.Second
 	if s := os.Getenv("SLUICE_SOAK"); s != "" {
 		var err error
 		if length, err = time.ParseDuration(s); err != nil {
@@ -52,6 +53,7 @@ func TestTorture(t *testing.T) {
 	}
 	s, direct := tables(t, sql...)
 	t.Cleanup(func() { exec(t, direct, "drop schema if exists "+s+"_b cascade") })
+	tortureRoles(t, s, direct)
 	w := newWorld(t, func(c *postgres.Config) {
 		c.Caching = cache.Policy{MaxAge: 2 * time.Second, Stale: time.Second}
 		c.MaxConns = 4
@@ -109,8 +111,10 @@ func (m *model) torture(c *torturer) {
 			m.write(c)
 		case n < 970:
 			m.draw(c)
-		case n < 985:
+		case n < 978:
 			m.roam(c)
+		case n < 985:
+			m.act(c)
 		case n < 994:
 			m.shadow(c)
 		case n < 995:
@@ -208,7 +212,7 @@ func (m *model) write(c *torturer) {
 // draw takes a number that nobody else may get.
 func (m *model) draw(c *torturer) {
 	var n int64
-	sql := "select nextval('" + m.name + ".seq') from t0"
+	sql := "select nextval('" + m.name + ".seq') from t0" + []string{"", " for update", " for share"}[c.IntN(3)]
 	if err := c.conn.QueryRow(context.Background(), sql).Scan(&n); err != nil {
 		m.t.Errorf("draw: %v", err)
 		return
@@ -239,6 +243,68 @@ func (m *model) roam(c *torturer) {
 		return
 	}
 	m.read(&other, tx, c.IntN(tortured), -1)
+}
+
+// act reads as another role, in and out of a transaction. Each role sees rows of its
+// own in a table with row security, and a table of its own by "$user".
+func (m *model) act(c *torturer) {
+	ctx := context.Background()
+	role := m.name + []string{"_r1", "_r2"}[c.IntN(2)]
+	run := func(sql string) bool {
+		if _, err := c.conn.Exec(ctx, sql); err != nil {
+			m.t.Errorf("%s: %v", sql, err)
+			return false
+		}
+		return true
+	}
+	inside := c.IntN(3) == 0
+	if inside && !run("begin") || !run("set role "+role) || !run(`set search_path = "$user"`) {
+		return
+	}
+	for range 1 + c.IntN(4) {
+		for _, sql := range []string{"select who from " + m.name + ".owned", "select who from mine", "select who from mine where who <> $1"} {
+			args := []any(nil)
+			if strings.Contains(sql, "$1") {
+				args = []any{"nobody"}
+			}
+			got, err := tryRows(c.conn, sql, args...)
+			if err != nil || got != role+"\n" {
+				m.t.Errorf("%s as %s: %q, %v", sql, role, got, err)
+			}
+		}
+	}
+	if inside {
+		run("rollback")
+	} else if run("reset role") {
+		run("set search_path = " + m.schema(c.schema))
+	}
+}
+
+// tortureRoles makes two roles that the proxy's user may become.
+func tortureRoles(t *testing.T, s string, direct *pgx.Conn) {
+	admin, err := pg.Admin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close(context.Background())
+	exec(t, admin, "alter role "+pg.Target().User+" createrole")
+	exec(t, direct, "create table "+s+".owned (who text)")
+	exec(t, direct, "alter table "+s+".owned enable row level security")
+	exec(t, direct, "create policy own on "+s+".owned using (who = current_user)")
+	for _, role := range []string{s + "_r1", s + "_r2"} {
+		exec(t, direct, "create role "+role)
+		exec(t, direct, "grant "+role+" to "+pg.Target().User)
+		exec(t, direct, "create schema "+role)
+		exec(t, direct, fmt.Sprintf("create table %s.mine as select '%s'::text as who", role, role))
+		exec(t, direct, fmt.Sprintf("insert into %s.owned values ('%s')", s, role))
+		exec(t, direct, fmt.Sprintf("grant usage on schema %s, %s to %s", s, role, role))
+		exec(t, direct, fmt.Sprintf("grant select on %s.owned, %s.mine to %s", s, role, role))
+		t.Cleanup(func() {
+			exec(t, direct, "drop schema "+role+" cascade")
+			exec(t, direct, "drop owned by "+role)
+			exec(t, direct, "drop role "+role)
+		})
+	}
 }
 
 // shadow reads a temporary table that has the name of another.

@@ -44,6 +44,7 @@ func TestCache08To15Verdicts(t *testing.T) {
 	s, direct := tables(t, articles,
 		"create sequence NAME.seq", "create view NAME.chance as select random() as r, id from NAME.articles", "create view NAME.over as select * from NAME.chance",
 		"create view NAME.today as select current_date as c, id from NAME.articles", "create view NAME.plain as select id, lower(body) as b from NAME.articles",
+		"create view NAME.locked as select id, xmax from NAME.articles",
 		"create view NAME.cast as select id, body::varchar::date as b from NAME.articles where false",
 		"create function NAME.vol(NAME.articles) returns int language sql volatile as 'select 1'",
 		"create function NAME.imm(int) returns int language sql immutable as 'select 2'", "create function NAME.sta(int) returns int language sql stable as 'select 3'",
@@ -96,6 +97,8 @@ func TestCache08To15Verdicts(t *testing.T) {
 		w.always(t, conn, query.StatusVolatile, "select * from chance")
 		w.always(t, conn, query.StatusVolatile, "select * from over")
 		w.always(t, conn, query.StatusVolatile, "select * from today")
+		w.always(t, conn, query.StatusVolatile, "select * from locked")
+		w.always(t, conn, query.StatusUncacheable, "select id, xmax from articles")
 		w.always(t, conn, query.StatusVolatile, "select * from "+s+".cast")
 		w.once(t, conn, "select * from plain")
 	})
@@ -104,6 +107,7 @@ func TestCache08To15Verdicts(t *testing.T) {
 		w.always(t, conn, query.StatusVolatile, "select sta(id) from articles")
 		w.always(t, conn, query.StatusVolatile, "select volint(id, 1) from articles")
 		w.always(t, conn, query.StatusVolatile, "select agg(id) from articles")
+		w.ready(t, s+".articles") // as what these call may have changed the catalog
 		w.once(t, conn, "select imm(id) from articles")
 		exec(t, direct, "create or replace function "+s+".imm(int) returns int language sql volatile as 'select 5'")
 		within(t, "the change of a function", func() bool {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/sluicedb/sluice/integration/harness"
 	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/protocol/stream/bufconn"
 	"github.com/sluicedb/sluice/proxy/cache"
 	"github.com/sluicedb/sluice/proxy/postgres"
 )
@@ -68,7 +69,7 @@ func leaks() int {
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
 		n := bytes.Count(stacks, []byte("sluice/proxy/")) + bytes.Count(stacks, []byte("protocol/pgwire."))
-		if buffers := pgwire.BuffersInUse(); n > 0 || buffers > 0 {
+		if buffers := bufconn.BuffersInUse(); n > 0 || buffers > 0 {
 			if time.Now().Before(deadline) {
 				runtime.Gosched()
 				continue

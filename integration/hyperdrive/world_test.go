@@ -66,25 +66,27 @@ func newStage(t *testing.T) *harness.Stage {
 	return stage
 }
 
-// newWorld raises a world whose server reaches what directOrigins says.
-func newWorld(t *testing.T, directOrigins string) *world {
+// newWorld raises a world whose server reaches what directOrigins says, started with more
+// flags. The test runs beside others from here on: most of its time it waits.
+func newWorld(t *testing.T, directOrigins string, flags ...string) *world {
 	t.Helper()
+	t.Parallel()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute) // wrangler takes a second of the processor for each command
 	t.Cleanup(cancel)
 	w := &world{T: t, ctx: ctx, stage: newStage(t)}
 	var err error
 	w.pg, err = w.stage.StartPostgres(ctx, harness.PostgresConfig{Addr: "127.0.0.1", HBA: []string{clientCertificateHBA}})
 	must(t, err)
-	w.startServer(directOrigins)
+	w.startServer(directOrigins, flags...)
 	return w
 }
 
-func (w *world) startServer(directOrigins string) {
+func (w *world) startServer(directOrigins string, flags ...string) {
 	w.Helper()
 	var err error
 	w.sluice, err = w.stage.NewSluice(bin, "127.0.0.1")
 	must(w.T, err)
-	_, err = w.sluice.StartServer(w.ctx, "--direct-origins", directOrigins, "--max-databases", "40")
+	_, err = w.sluice.StartServer(w.ctx, append(flags, "--direct-origins", directOrigins, "--max-databases", "40")...)
 	must(w.T, err)
 }
 

@@ -1,13 +1,10 @@
 package hyperdrive
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"encoding/pem"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net/url"
 	"os"
 	"os/exec"
@@ -24,36 +21,12 @@ import (
 	"github.com/sluicedb/sluice/integration/harness"
 )
 
-// wranglerProgram returns wrangler's entry, of the package that integration/wrangler pins, which
-// npm installs once and again when the lock file has changed.
+// wranglerProgram returns wrangler's entry, of the package that integration/wrangler pins.
 func wranglerProgram(t *testing.T) string {
 	t.Helper()
-	root, err := harness.ModuleRoot(t.Context())
+	packages, err := harness.Packages(t.Context(), "wrangler")
 	must(t, err)
-	source, cache := filepath.Join(root, "integration", "wrangler"), filepath.Join(root, ".cache", "wrangler")
-	lock, err := os.ReadFile(filepath.Join(source, "package-lock.json"))
-	must(t, err)
-	program := filepath.Join(cache, "node_modules", "wrangler", "bin", "wrangler.js")
-	installed, err := os.ReadFile(filepath.Join(cache, "installed.lock"))
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		t.Fatal(err)
-	}
-	if bytes.Equal(lock, installed) {
-		return program
-	}
-	must(t, os.MkdirAll(cache, 0o755))
-	for _, name := range []string{"package.json", "package-lock.json"} {
-		data, err := os.ReadFile(filepath.Join(source, name))
-		must(t, err)
-		must(t, os.WriteFile(filepath.Join(cache, name), data, 0o644))
-	}
-	npm := exec.CommandContext(t.Context(), "npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-	npm.Dir = cache
-	if out, err := npm.CombinedOutput(); err != nil {
-		t.Fatalf("npm ci: %v\n%s", err, out)
-	}
-	must(t, os.WriteFile(filepath.Join(cache, "installed.lock"), lock, 0o644))
-	return program
+	return filepath.Join(packages, "node_modules", "wrangler", "bin", "wrangler.js")
 }
 
 // wrangler runs Cloudflare's own command line against a world's server.

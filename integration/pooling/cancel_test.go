@@ -136,7 +136,7 @@ func TestQueryTimeoutOfPipeline(t *testing.T) {
 // before a long Parse is answered first, and an unfinished group ends with its time.
 func TestStalledDriver(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, maxConns(1), queryTimeout(500*time.Millisecond))
+	w := newWorld(t, maxConns(1), queryTimeout(2*time.Second))
 	x, y := w.wire(t), w.wire(t)
 	long := encode(parse("long", "select 2 /*"+strings.Repeat("x", 40000)+"*/"))
 	x.write(append(encode(q("select 1")), long[:1000]...))

@@ -7,7 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
-	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/protocol/stream/bufconn"
 )
 
 func TestPooling33(t *testing.T) {
@@ -23,7 +23,7 @@ func TestPooling33(t *testing.T) {
 	chunk := encode(copyData(strings.Repeat(row, 64)))
 	for range 500 {
 		x.write(chunk)
-		if n := pgwire.BuffersInUse(); n > 1000 {
+		if n := bufconn.BuffersInUse(); n > 1000 {
 			t.Fatalf("%d buffers are held", n)
 		}
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/sluicedb/sluice/integration/harness"
+	"github.com/sluicedb/sluice/proxy/postgres"
 )
 
 // Whatever a driver sends, in whatever packets, it gets from the proxy what it
@@ -26,7 +27,12 @@ import (
 // every group may run on another one. SLUICE_SEED repeats a run as far as the
 // scheduler does; SLUICE_SOAK is how long it takes.
 func TestDifferential(t *testing.T) {
-	w := newWorld(t, maxConns(3))
+	compare(t, maxConns(3), func(d *differ) { d.ask = d.message })
+}
+
+// compare lets clients of a kind loose on PostgreSQL and on a proxy of its own.
+func compare(t *testing.T, conns func(*postgres.Config), kind func(*differ)) {
+	w := newWorld(t, conns)
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("SLUICE_SEED"); s != "" {
 		seed, _ = strconv.ParseUint(s, 10, 64)
@@ -49,6 +55,7 @@ func TestDifferential(t *testing.T) {
 	for i := range clients {
 		d := &differ{t: t, id: i, r: rand.New(rand.NewPCG(seed, uint64(i)))}
 		d.sides = [2]*wire{direct(t), w.wire(t)}
+		kind(d)
 		wg.Go(func() {
 			for time.Now().Before(stop) && !t.Failed() && d.round() {
 				rounds.Add(1)
@@ -91,6 +98,7 @@ type differ struct {
 	sides [2]*wire // PostgreSQL itself, the proxy
 	out   []pgproto3.FrontendMessage
 	past  string
+	ask   func() // adds a message or a few that belong together
 }
 
 func (d *differ) add(m ...pgproto3.FrontendMessage) { d.out = append(d.out, m...) }
@@ -102,7 +110,7 @@ func (d *differ) round() bool {
 	d.n++
 	d.out = d.out[:0]
 	for range 1 + d.r.IntN(12) {
-		d.message()
+		d.ask()
 	}
 	end := fmt.Sprintf("end-%d", d.n)
 	// The first ends a group or, behind an error, what is skipped.
@@ -191,15 +199,15 @@ func (x *wire) until(end string) (string, error) {
 
 // scriptFor is the script with the table of a side.
 func (d *differ) scriptFor(side string) []pgproto3.FrontendMessage {
-	table := fmt.Sprintf("diff_%s%d", side, d.id)
+	forSide := strings.NewReplacer("TABLE", fmt.Sprintf("diff_%s%d", side, d.id), "LOCK", strconv.Itoa(int(side[0])))
 	out := make([]pgproto3.FrontendMessage, len(d.out))
 	for i, m := range d.out {
 		switch m := m.(type) {
 		case *pgproto3.Query:
-			out[i] = q(strings.ReplaceAll(m.String, "TABLE", table))
+			out[i] = q(forSide.Replace(m.String))
 		case *pgproto3.Parse:
 			c := *m
-			c.Query = strings.ReplaceAll(m.Query, "TABLE", table)
+			c.Query = forSide.Replace(m.Query)
 			out[i] = &c
 		default:
 			out[i] = m

@@ -3,11 +3,14 @@ package pooling
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/sluicedb/sluice/proxy/postgres"
 )
@@ -193,6 +196,130 @@ func ended(t *testing.T, a *pgx.Conn, pid string) {
 	eventually(t, patience, "the backend is gone", func() bool {
 		return ask(t, a, "select count(*)::text from pg_stat_activity where pid = $1::int", pid) == "0"
 	})
+}
+
+// What a client has done in a group that it never ended is not done.
+func TestUnsyncedGroupIsUndone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	y := w.wire(t)
+	y.want("C:CREATE_TABLE Z:I", q("create table unsynced (n int)"))
+	defer func() { y.want("C:DROP_TABLE Z:I", q("drop table unsynced")) }()
+	pid := y.value("select pg_backend_pid()")
+	for n, then := range [][]pgproto3.FrontendMessage{
+		{flush},
+		{parse("", "insert into unsynced values (2)"), bind(""), execute, flush},
+		{closeStatement("s"), flush},
+	} {
+		x := w.wire(t)
+		x.send(parse("s", "insert into unsynced values (1)"), bind("s"), execute, flush)
+		x.got("1 2 C:INSERT_0_1")
+		x.send(then...)
+		if n == 1 {
+			x.got("1 2 C:INSERT_0_1")
+		}
+		x.reset()
+		if got := y.value("select count(*) from unsynced"); got != "0" {
+			t.Errorf("case %d: %s rows", n, got)
+		}
+	}
+	if got := y.value("select pg_backend_pid()"); got != pid {
+		t.Errorf("the origin connection %s was not used again", pid)
+	}
+}
+
+// Nor is what a client sends of a transaction that it never ends, however early it goes.
+func TestUnendedTransactionIsUndone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	y := w.wire(t)
+	y.want("C:CREATE_TABLE Z:I", q("create table unended (n int)"))
+	defer func() { y.want("C:DROP_TABLE Z:I", q("drop table unended")) }()
+	pipeline := encode(q("begin"), q("insert into unended values (1)"), q("select 1"))
+	for n := range 200 {
+		x := w.wire(t)
+		x.write(pipeline[:len(pipeline)-n%20])
+		x.reset()
+	}
+	if got := y.value("select count(*) from unended"); got != "0" {
+		t.Errorf("%s rows are there", got)
+	}
+}
+
+// A client that is gone keeps its origin connection for a bounded time, whatever it
+// has sent, and a BEGIN is not what is cancelled.
+func TestEndlessPipelineOfTheGone(t *testing.T) {
+	t.Parallel()
+	slow := slices.Repeat([]pgproto3.FrontendMessage{q("select pg_sleep(0.9)")}, 30)
+	for name, last := range map[string][]pgproto3.FrontendMessage{
+		"no block":       {q("select 1")},
+		"block":          {q("begin"), q("insert into endless values (1)"), q("select 1")},
+		"block by name":  {parse("", "begin"), bind(""), execute, syncMsg, q("insert into endless values (1)"), q("select 1")},
+		"block and half": {q("begin"), q("insert into endless values (1)"), parse("", strings.Repeat("x", 40000))},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, maxConns(1))
+			y := w.wire(t)
+			y.want("C:CREATE_TABLE Z:I", q("create table if not exists endless (n int)"))
+			x := w.wire(t)
+			out := encode(slices.Concat(slow, last)...)
+			x.write(out[:len(out)-1])
+			eventually(t, patience, "runs", func() bool { return w.db.Stats().Idle == 0 })
+			x.reset()
+			began := time.Now()
+			if got := y.value("select count(*) from endless"); got != "0" {
+				t.Errorf("%s rows", got)
+			}
+			if d := time.Since(began); d > 10*time.Second {
+				t.Errorf("the next client waited for %v", d)
+			}
+		})
+	}
+}
+
+// Where there is no connection for a BEGIN its driver is gone with it: what it has sent
+// behind it is on its way, or is not seen for TLS, and may not happen alone.
+func TestRefusedBegin(t *testing.T) {
+	t.Parallel()
+	var cfg postgres.Config
+	w, trust := withTLS(t, nil, maxConns(1), func(c *postgres.Config) { cfg = *c })
+	y := w.wire(t)
+	y.want("C:CREATE_TABLE Z:I", q("create table refused (n int)"))
+	insert := q("insert into refused values (1)")
+	text := []pgproto3.FrontendMessage{parse("", "insert into refused values (1)"), bind(""), execute, syncMsg}
+	for name, first := range map[string][]pgproto3.FrontendMessage{
+		"Query":    {q("begin")},
+		"words":    {q("/* so */ Start Transaction; select 1")},
+		"behind":   {q("select 1; begin")},
+		"long":     {q("select 1" + strings.Repeat(" ", 40000))},
+		"group":    {parse("", "begin"), bind(""), execute, syncMsg},
+		"named":    {bind("b"), execute, syncMsg},
+		"skipped":  {parse("", "select 1"), bind(""), execute, parse("", "begin"), bind(""), execute, syncMsg},
+		"skipped2": {parse("", "select 1"), bind(""), execute, bind("b"), execute, syncMsg},
+	} {
+		w.db.SetConfig(cfg)
+		x, err := w.tryWireAs(t, func(c *pgconn.Config) { c.TLSConfig = trust })
+		if err != nil {
+			t.Fatal(err)
+		}
+		x.want("1 Z:I", parse("b", "begin"), syncMsg)
+		y.want("C:BEGIN Z:T", q("begin"))
+		short := cfg
+		short.Limits.WaitTimeout = 100 * time.Millisecond
+		w.db.SetConfig(short)
+		x.send(first...) // records of their own
+		x.send(insert)
+		x.send(text...)
+		if got := x.end(); got != "E:58000" && got != "E:58000 E:58000" {
+			t.Errorf("%s: got %s", name, got)
+		}
+		y.want("C:COMMIT Z:I", q("commit"))
+	}
+	if got := y.value("select count(*) from refused"); got != "0" {
+		t.Errorf("%s rows", got)
+	}
+	y.want("C:DROP_TABLE Z:I", q("drop table refused"))
 }
 
 func TestPooling43(t *testing.T) {

@@ -22,7 +22,7 @@ import (
 )
 
 // withTLS makes a world whose proxy offers TLS, and what a driver trusts it by.
-func withTLS(t *testing.T, change func(*postgres.Server)) (*world, *tls.Config) {
+func withTLS(t *testing.T, change func(*postgres.Server), changes ...func(*postgres.Config)) (*world, *tls.Config) {
 	t.Helper()
 	ca, err := harness.NewCA("proxy")
 	if err != nil {
@@ -43,7 +43,7 @@ func withTLS(t *testing.T, change func(*postgres.Server)) (*world, *tls.Config) 
 		if change != nil {
 			change(s)
 		}
-	}, maxConns(2))
+	}, append([]func(*postgres.Config){maxConns(2)}, changes...)...)
 	return w, &tls.Config{RootCAs: roots, ServerName: "localhost"}
 }
 
@@ -87,58 +87,6 @@ func startupMessage(params map[string]string, version uint32) []byte {
 		panic(err)
 	}
 	return b
-}
-
-func TestPooling45(t *testing.T) {
-	t.Parallel()
-	w, trust := withTLS(t, nil)
-	params := map[string]string{"user": testUser, "database": testDatabase}
-
-	// Plaintext right behind the request for TLS never counts as the driver's.
-	conn := w.raw(t)
-	if _, err := conn.Write(append(request(codeSSL), startupMessage(params, 196608)...)); err != nil {
-		t.Fatal(err)
-	}
-	got, _ := io.ReadAll(conn)
-	if len(got) == 0 || got[0] != 'S' || bytes.Contains(got, []byte("SCRAM")) {
-		t.Errorf("plaintext behind SSLRequest: %q", got)
-	}
-
-	// GSSENC, then TLS, on one socket; and the other way round.
-	conn = w.raw(t)
-	if a := ask1(t, conn, codeGSSENC); a != 'N' {
-		t.Errorf("GSSENC: %q", a)
-	}
-	if a := ask1(t, conn, codeSSL); a != 'S' {
-		t.Errorf("TLS: %q", a)
-	}
-	secure := tls.Client(conn, trust)
-	if err := secure.Handshake(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := secure.Write(startupMessage(params, 196608)); err != nil {
-		t.Fatal(err)
-	}
-	if m, err := pgproto3.NewFrontend(secure, secure).Receive(); err != nil {
-		t.Error(err)
-	} else if _, ok := m.(*pgproto3.AuthenticationSASL); !ok {
-		t.Errorf("in TLS: %T", m)
-	}
-	// For ever asking is not for ever answered.
-	conn = w.raw(t)
-	for range 10 {
-		if _, err := conn.Write(request(codeGSSENC)); err != nil {
-			break
-		}
-	}
-	if got, _ := io.ReadAll(conn); len(got) > 5 {
-		t.Errorf("%d answers", len(got))
-	}
-	// TLS without a request first is refused, not taken for a length.
-	conn = w.raw(t)
-	if err := tls.Client(conn, trust).Handshake(); err == nil {
-		t.Error("direct TLS is not offered, and not refused either")
-	}
 }
 
 // Drivers that insist on it bind their login to the proxy's certificate.
@@ -297,39 +245,6 @@ func TestPooling47(t *testing.T) {
 	}
 	if after := heap(); after > before+8<<20 {
 		t.Errorf("%d bytes were taken for it", after-before)
-	}
-}
-
-// Newer protocols and unknown options are negotiated, once; version 2 is refused.
-func TestPooling44(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t, maxConns(1))
-	for _, version := range []uint32{3<<16 | 2, 3<<16 | 9999} {
-		conn := w.raw(t)
-		if _, err := conn.Write(startupMessage(map[string]string{"user": testUser, "database": testDatabase, "_pq_.x": "y"}, version)); err != nil {
-			t.Fatal(err)
-		}
-		fe := pgproto3.NewFrontend(conn, conn)
-		m, err := fe.Receive()
-		if n, ok := m.(*pgproto3.NegotiateProtocolVersion); err != nil || !ok || n.NewestMinorProtocol != 0 || !slices.Equal(n.UnrecognizedOptions, []string{"_pq_.x"}) {
-			t.Fatalf("%+v, %v", m, err)
-		}
-		if m, err = fe.Receive(); err != nil {
-			t.Fatal(err)
-		} else if _, ok := m.(*pgproto3.AuthenticationSASL); !ok {
-			t.Errorf("%T", m)
-		}
-	}
-	conn := w.raw(t)
-	if _, err := conn.Write(append([]byte{0, 0, 0, 9, 0, 2, 0, 0}, 0)); err != nil {
-		t.Fatal(err)
-	}
-	m, err := pgproto3.NewFrontend(conn, conn).Receive()
-	if e, ok := m.(*pgproto3.ErrorResponse); err != nil || !ok || e.Code != "0A000" {
-		t.Errorf("version 2: %+v, %v", m, err)
-	}
-	if x := w.wire(t); len(x.secret) != 4 {
-		t.Errorf("a key of %d bytes", len(x.secret))
 	}
 }
 

@@ -207,9 +207,12 @@ func TestStatementsLost(t *testing.T) {
 func TestUnknownStartup(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, maxConns(1))
-	if _, err := w.tryWire(t, "replication", "database"); code(err) != "0A000" {
-		t.Errorf("replication: %v", err)
+	for _, value := range []string{"database", "true", "1"} {
+		if _, err := w.tryWire(t, "replication", value); code(err) != "0A000" || !strings.Contains(err.Error(), "replication connections cannot be pooled") {
+			t.Errorf("replication=%s: %v", value, err)
+		}
 	}
+	w.wire(t, "replication", "off").want("T D:1 C:SELECT_1 Z:I", q("select 1"))
 	cfg, err := pgconn.ParseConfig(w.url())
 	if err != nil {
 		t.Fatal(err)

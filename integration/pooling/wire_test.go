@@ -16,7 +16,7 @@ import (
 )
 
 // patience bounds every wait for a message.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // A wire is a driver that is spoken by hand: what goes out in one packet, and what
 // is waited for when, is the test's to say.
@@ -39,15 +39,22 @@ func (w *world) wire(t testing.TB, params ...string) *wire {
 }
 
 func (w *world) tryWire(t testing.TB, params ...string) (*wire, error) {
+	return w.tryWireAs(t, func(cfg *pgconn.Config) {
+		for i := 0; i+1 < len(params); i += 2 {
+			cfg.RuntimeParams[params[i]] = params[i+1]
+		}
+	})
+}
+
+// tryWireAs is tryWire of a driver that is configured otherwise.
+func (w *world) tryWireAs(t testing.TB, change func(*pgconn.Config)) (*wire, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cfg, err := pgconn.ParseConfig(w.url())
 	if err != nil {
 		return nil, err
 	}
-	for i := 0; i+1 < len(params); i += 2 {
-		cfg.RuntimeParams[params[i]] = params[i+1]
-	}
+	change(cfg)
 	pc, err := pgconn.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return nil, err
@@ -57,7 +64,8 @@ func (w *world) tryWire(t testing.TB, params ...string) (*wire, error) {
 		return nil, err
 	}
 	x := &wire{t: t, conn: h.Conn, fe: h.Frontend, pid: h.PID, secret: h.SecretKey}
-	t.Cleanup(func() { h.Conn.Close() })
+	conn := h.Conn // and not what reads messages, of which a long test makes many
+	t.Cleanup(func() { conn.Close() })
 	return x, nil
 }
 

@@ -23,6 +23,7 @@ import (
 
 	"github.com/sluicedb/sluice/integration/harness"
 	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/protocol/stream/bufconn"
 	"github.com/sluicedb/sluice/proxy/postgres"
 )
 
@@ -59,14 +60,21 @@ func TestMain(m *testing.M) {
 	}())
 }
 
-// leaks is 1 if the proxies of the tests left goroutines or read buffers behind.
+// ownPackages are those of which no goroutine may be left when the tests have ended.
+var ownPackages = []string{"sluice/proxy/", "sluice/protocol/", "sluice/relay.", "sluice/connector.", "sluice/control."}
+
+// leaks is 1 if the proxies of the tests, and the ways to the origin, left goroutines
+// or read buffers behind.
 func leaks() int {
 	deadline := time.Now().Add(5 * time.Second)
 	for {
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
-		n := bytes.Count(stacks, []byte("sluice/proxy/")) + bytes.Count(stacks, []byte("protocol/pgwire."))
-		if buffers := pgwire.BuffersInUse(); n > 0 || buffers > 0 {
+		n := 0
+		for _, name := range ownPackages {
+			n += bytes.Count(stacks, []byte(name))
+		}
+		if buffers := bufconn.BuffersInUse(); n > 0 || buffers > 0 {
 			if time.Now().Before(deadline) {
 				runtime.Gosched()
 				continue

@@ -30,6 +30,7 @@ var rooms = []room{
 		not: []string{"./control/api", "./control/dashboard"}},
 	{root: "./proxy/pool", never: []string{"./protocol/pgwire", "./protocol/mywire", "./proxy/postgres", "./proxy/mysql"}},
 	{root: "./proxy/cache", never: []string{"./protocol/pgwire", "./protocol/mywire", "./proxy/postgres", "./proxy/mysql"}},
+	{root: "./proxy/results", imports: []string{"./proxy/cache", "./proxy/pool", "./proxy/query"}, never: []string{"./protocol/pgwire", "./protocol/mywire", "./proxy/postgres", "./proxy/mysql"}},
 	{root: "./proxy/query", noLibs: []string{"net", "net/http"}, never: []string{"./proxy/postgres", "./proxy/mysql"}},
 	{root: "./proxy", imports: []string{"./protocol/stream", "./protocol/pgwire", "./protocol/mywire", "./control"},
 		not: []string{"./control/api", "./control/dashboard"}, never: []string{"./relay", "./protocol/tunnel"}},

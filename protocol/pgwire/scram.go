@@ -102,6 +102,17 @@ func ParseVerifier(s string) (*Verifier, error) {
 	return v, nil
 }
 
+// Is reports whether password is the password. It takes as long as making a
+// verifier does.
+func (v *Verifier) Is(password string) bool {
+	key, err := pbkdf2.Key(sha256.New, password, v.Salt, v.Iterations, sha256.Size)
+	if err != nil {
+		return false
+	}
+	stored := sha256.Sum256(hmacSum(key, "Client Key"))
+	return subtle.ConstantTimeCompare(stored[:], v.StoredKey[:]) == 1
+}
+
 // MockVerifier is what an unknown user is checked against, so that the exchange
 // looks the same as a known one's and always fails. The salt is a function of
 // secret and user: asking twice tells nothing.

@@ -17,15 +17,37 @@ const (
 	codeGSSENC = 80877104 // 1234.5680
 )
 
+// NewestMinor is the newest minor version of protocol 3 that is spoken here: 3.2
+// differs from 3.0 in the length of the keys to cancel by. There never was a 3.1.
+const NewestMinor = 2
+
+// Lengths in bytes of the secret in a key that is given out: the protocol's, and what
+// PostgreSQL 18 gives out (MAX_CANCEL_KEY_LENGTH, src/include/storage/procsignal.h).
+const (
+	secretSize     = 4
+	longSecretSize = 32
+)
+
+// maxSecret is the longest secret in a cancel request in bytes (protocol 3.2,
+// message format of CancelRequest).
+const maxSecret = 256
+
+// recordHandshake is what a TLS connection begins with: the content type of a
+// record with a message of the handshake (RFC 8446, section 5.1). No length of a
+// start-up packet begins so.
+const recordHandshake = 0x16
+
 // A Kind says what a start-up packet asks for.
 type Kind uint8
 
-// The kinds of start-up packets.
+// The kinds of start-up packets. KindTLS is none: TLS begins without having been
+// asked for.
 const (
 	KindStartup Kind = iota
 	KindCancel
 	KindSSL
 	KindGSSENC
+	KindTLS
 )
 
 // A Startup is the first packet of a connection, or of its next stage after an
@@ -41,6 +63,18 @@ type Startup struct {
 	// Of a CancelRequest.
 	PID    uint32
 	Secret []byte
+
+	// Of KindTLS: what was read of its first record.
+	Head []byte
+}
+
+// SecretSize is how many bytes the secret of the driver's key has, in the version
+// of the protocol that it asked for.
+func (s *Startup) SecretSize() int {
+	if s.Minor < 2 {
+		return secretSize
+	}
+	return longSecretSize
 }
 
 // A Param is one name and value of a start-up packet.
@@ -62,6 +96,9 @@ func ReadStartup(r io.Reader) (*Startup, error) {
 	var head [4]byte
 	if _, err := io.ReadFull(r, head[:]); err != nil {
 		return nil, err
+	}
+	if head[0] == recordHandshake {
+		return &Startup{Kind: KindTLS, Head: head[:]}, nil
 	}
 	n := binary.BigEndian.Uint32(head[:])
 	if n < 8 || n > MaxStartup {
@@ -86,8 +123,7 @@ func parseStartup(body []byte) (*Startup, error) {
 		}
 		return &Startup{Kind: KindGSSENC}, nil
 	case codeCancel:
-		// A key has 4 bytes in protocol 3.0 and up to 256 in 3.2.
-		if len(rest) < 8 || len(rest) > 4+256 {
+		if len(rest) < 4+secretSize || len(rest) > 4+maxSecret {
 			return nil, fmt.Errorf("%w: invalid length of cancel request", ErrProtocol)
 		}
 		return &Startup{Kind: KindCancel, PID: binary.BigEndian.Uint32(rest), Secret: rest[4:]}, nil

@@ -42,7 +42,7 @@ func TestReadStartup(t *testing.T) {
 		{"too short", []byte{0, 0, 0, 7, 0, 3, 0}, nil},
 		{"too long", binary.BigEndian.AppendUint32(nil, MaxStartup+1), nil},
 		{"a gigabyte", []byte{0x40, 0, 0, 0, 0, 3, 0, 0}, nil},
-		{"a TLS handshake", []byte{0x16, 3, 1, 2, 0, 1}, nil},
+		{"direct TLS", []byte{0x16, 3, 1, 2, 0, 1}, &Startup{Kind: KindTLS, Head: []byte{0x16, 3, 1, 2}}},
 		{"HTTP", []byte("GET / HTTP/1.1\r\n"), nil},
 	} {
 		got, err := ReadStartup(bytes.NewReader(tt.in))
@@ -58,6 +58,11 @@ func TestReadStartup(t *testing.T) {
 	}
 	if _, err := ReadStartup(strings.NewReader("\x00\x00")); !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("half a packet: %v", err)
+	}
+	for minor, want := range map[uint16]int{0: 4, 1: 4, 2: 32, 9999: 32} {
+		if s := (Startup{Major: 3, Minor: minor}); s.SecretSize() != want {
+			t.Errorf("3.%d: a secret of %d bytes, want %d", minor, s.SecretSize(), want)
+		}
 	}
 	s := Startup{Params: []Param{{"a", "1"}, {"a", "2"}}}
 	if s.Param("a") != "2" || s.Param("b") != "" {
@@ -123,6 +128,9 @@ func FuzzReadStartup(f *testing.F) {
 			return
 		}
 		n := int(binary.BigEndian.Uint32(b))
+		if s.Kind == KindTLS {
+			n = len(s.Head)
+		}
 		if read := len(b) - r.Len(); read != n || n > MaxStartup {
 			t.Errorf("read %d of %d bytes", read, n)
 		}

@@ -51,6 +51,7 @@ type link interface {
 type linkStream interface {
 	stream.Conn
 
-	// aborted is closed when the peer has reset the stream, or reads it no more, or either side has ended it.
-	aborted() <-chan struct{}
+	// whenAborted calls f, in a goroutine of its own, when the peer has reset the stream, or reads it no more, or either side has
+	// ended it. stop lets it be, and reports whether it came in time. There is one f for a stream.
+	whenAborted(f func()) (stop func() bool)
 }

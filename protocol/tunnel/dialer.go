@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"time"
 
 	"github.com/sluicedb/sluice/protocol/stream"
 	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
@@ -16,6 +17,7 @@ import (
 // A Dialer makes sessions from the connector's or the client's side. It holds no state: it may be used again, and concurrently.
 type Dialer struct {
 	Addr    string      // host:port of the relay; resolved anew by each Dial
+	Prefer  int         // which of the addresses that Addr's name has is tried first, counted round and round
 	Carrier Carrier     // QUIC unless set
 	TLS     *tls.Config // RootCAs, ServerName (Addr's host unless set); the package sets ALPN and the minimum version
 
@@ -28,6 +30,10 @@ type Dialer struct {
 
 	// GoAway is called when the relay asks this peer to move, never at the same time as Configure. It may be nil.
 	GoAway func(*tunnelpb.GoAway)
+
+	// Leaving is called when the relay says that what carries some of this peer's streams beyond it will end: see Stream.Via. It must
+	// not block. It may be nil.
+	Leaving func(via string)
 
 	// Commit is called when the carrier is connected, before the Hello is said; an error abandons the dial. A race of carriers
 	// uses it to let one register only. It may be nil.
@@ -95,13 +101,13 @@ func (d *Dialer) session(remote netip.AddrPort, welcome *tunnelpb.Welcome) *Sess
 		hello: d.Hello, welcome: welcome,
 		limits: d.Limits.withDefaults(), log: d.logger(),
 		out:       newOutbox(),
-		configure: d.Configure, goAway: d.GoAway,
+		configure: d.Configure, goAway: d.GoAway, onLeaving: d.Leaving,
 	}
 }
 
 func (d *Dialer) dialQUIC(ctx context.Context, conf *tls.Config) (*Session, error) {
 	conf.NextProtos = []string{Protocol}
-	link, err := raceQUIC(ctx, d.Addr, conf, quicConfig(d.Limits.withDefaults()))
+	link, err := raceQUIC(ctx, d.Addr, d.Prefer, conf, quicConfig(d.Limits.withDefaults()))
 	if err != nil {
 		return nil, err
 	}
@@ -134,7 +140,7 @@ func (d *Dialer) overQUIC(ctx context.Context, link *quicLink) (*Session, error)
 
 func (d *Dialer) dialWebSocket(ctx context.Context, conf *tls.Config) (*Session, error) {
 	conf.NextProtos = []string{"http/1.1"}
-	ws, err := dialWS(ctx, d.Addr, conf)
+	ws, err := dialWS(ctx, d.Addr, d.Prefer, conf)
 	if err != nil {
 		return nil, err
 	}
@@ -148,7 +154,9 @@ func (d *Dialer) overWebSocket(ctx context.Context, ws *wsConn) (*Session, error
 		return nil, err
 	}
 	stop := ws.bound(ctx)
+	asked := time.Now()
 	welcome, err := sayHello(ws, d.Hello)
+	rtt := time.Since(asked)
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
@@ -157,7 +165,7 @@ func (d *Dialer) overWebSocket(ctx context.Context, ws *wsConn) (*Session, error
 		return nil, err
 	}
 	s := d.session(addrPort(ws.remote), welcome)
-	link, err := newYamuxLink(ws, s.out, true, s.limits, s.log)
+	link, err := newYamuxLink(ws, s.out, true, s.limits, rtt, s.log)
 	if err != nil {
 		_ = ws.Close()
 		return nil, err

@@ -25,19 +25,27 @@ type Incoming struct {
 
 	mu       sync.Mutex
 	answered bool
-	done     chan struct{} // closed when answered
+	unwatch  [2]func() bool // what ends the request without an answer; set by watch
 }
 
 // Context is done when the opener has given up, the request's deadline has passed, the session has ended, or after the answer.
 func (in *Incoming) Context() context.Context { return in.ctx }
 
 // Accept answers yes. The caller ends the stream. It returns an error when the request has ended before.
-func (in *Incoming) Accept() (*Stream, error) {
-	// When Context has ended, the refusal is watch's to send, even if it has not come to it yet.
+func (in *Incoming) Accept() (*Stream, error) { return in.AcceptVia("") }
+
+// AcceptVia is Accept, and names what carries the stream beyond this side: see Session.SendLeaving.
+func (in *Incoming) AcceptVia(via string) (*Stream, error) { return in.accept(via, nil) }
+
+// AcceptWith is Accept, and sends first, the stream's first bytes from this side, in the same packet.
+func (in *Incoming) AcceptWith(first []byte) (*Stream, error) { return in.accept("", first) }
+
+func (in *Incoming) accept(via string, first []byte) (*Stream, error) {
+	// When Context has ended, the refusal is expire's to send, even if it has not come to it yet.
 	if in.ctx.Err() != nil || !in.claim() {
 		return nil, errAnswered
 	}
-	if err := in.stream.answer(&tunnelpb.Answer{Kind: &tunnelpb.Answer_Opened{Opened: &tunnelpb.Opened{}}}); err != nil {
+	if err := in.stream.answer(&tunnelpb.Answer{Kind: &tunnelpb.Answer_Opened{Opened: &tunnelpb.Opened{Via: via}}}, first); err != nil {
 		_ = in.stream.Reset(stream.CodeCancelled)
 		return nil, err
 	}
@@ -52,6 +60,7 @@ func (in *Incoming) Refuse(r *Refusal) error {
 	return in.stream.refuse(r)
 }
 
+// claim reports whether the answer is the caller's to give, who then does so.
 func (in *Incoming) claim() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -59,35 +68,49 @@ func (in *Incoming) claim() bool {
 		return false
 	}
 	in.answered = true
-	close(in.done)
+	for _, stop := range in.unwatch {
+		if stop != nil {
+			stop()
+		}
+	}
+	in.cancel()
 	return true
 }
 
-// watch ends the request when it is answered, when the opener has given up and when its time is over.
+// watch ends the request when the opener has given up and when its time is over. No goroutine waits for either.
 func (in *Incoming) watch() {
-	defer in.cancel()
-	select {
-	case <-in.done:
-	case <-in.stream.conn.aborted():
-		if in.claim() {
-			_ = in.stream.Reset(stream.CodeCancelled)
-		}
-	case <-in.ctx.Done():
-		// It fails if it was answered in this moment, or if there is nobody left to tell.
-		_ = in.Refuse(&Refusal{Code: tunnelpb.Code_ORIGIN_TIMEOUT, Message: "no answer within the request's time"})
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.unwatch = [2]func() bool{context.AfterFunc(in.ctx, in.expire), in.stream.conn.whenAborted(in.abandon)}
+}
+
+// expire refuses a request that was not answered in time. It fails if there is nobody left to tell.
+func (in *Incoming) expire() {
+	_ = in.Refuse(&Refusal{Code: tunnelpb.Code_ORIGIN_TIMEOUT, Message: "no answer within the request's time"})
+}
+
+// abandon drops a request whose opener has given up.
+func (in *Incoming) abandon() {
+	if in.claim() {
+		_ = in.stream.Reset(stream.CodeCancelled)
 	}
 }
 
-func (s *Stream) answer(a *tunnelpb.Answer) error {
+// answer sends a, and what follows it, at once.
+func (s *Stream) answer(a *tunnelpb.Answer, first []byte) error {
+	b, err := encode(a)
+	if err != nil {
+		return err
+	}
 	_ = s.SetWriteDeadline(time.Now().Add(handshakeTimeout))
-	err := writeMessage(s, a)
+	_, err = s.Write(append(b, first...))
 	// It fails on a stream that the peer has ended already, which its user learns.
 	_ = s.SetWriteDeadline(time.Time{})
 	return err
 }
 
 func (s *Stream) refuse(r *Refusal) error {
-	err := s.answer(&tunnelpb.Answer{Kind: &tunnelpb.Answer_Refused{Refused: r.proto()}})
+	err := s.answer(&tunnelpb.Answer{Kind: &tunnelpb.Answer_Refused{Refused: r.proto()}}, nil)
 	if err != nil {
 		_ = s.Reset(stream.CodeCancelled)
 		return err
@@ -121,7 +144,7 @@ func (s *Session) acceptStreams() {
 	}
 }
 
-// receive reads a stream's header and sees to it that it is answered. It ends with the answer.
+// receive reads a stream's header and sees to it that it is answered.
 func (s *Session) receive(st *Stream) {
 	var h tunnelpb.Header
 	_ = st.SetReadDeadline(time.Now().Add(handshakeTimeout))
@@ -135,7 +158,7 @@ func (s *Session) receive(st *Stream) {
 	switch k := h.Kind.(type) {
 	case *tunnelpb.Header_Probe:
 		st.end() // it takes nobody's place
-		if err := st.answer(&tunnelpb.Answer{Kind: &tunnelpb.Answer_Opened{Opened: &tunnelpb.Opened{}}}); err != nil {
+		if err := st.answer(&tunnelpb.Answer{Kind: &tunnelpb.Answer_Opened{Opened: &tunnelpb.Opened{}}}, nil); err != nil {
 			_ = st.Reset(stream.CodeCancelled)
 			return
 		}
@@ -156,12 +179,66 @@ func (s *Session) receiveOpen(st *Stream, open *tunnelpb.Open) {
 	if ms := open.GetDeadlineMs(); ms > 0 && ms < uint64(maxOpenTimeout/time.Millisecond) {
 		wait = time.Duration(ms) * time.Millisecond
 	}
-	in := &Incoming{Request: open, stream: st, done: make(chan struct{})}
+	in := &Incoming{Request: open, stream: st}
 	in.ctx, in.cancel = context.WithTimeout(s.ctx, wait)
+	in.watch()
+	if v := s.serving.Load(); v != nil {
+		if !v.run(in) {
+			_ = in.Refuse(&Refusal{Code: tunnelpb.Code_DRAINING, Message: "the session takes no more streams"})
+		}
+		return
+	}
 	select {
 	case s.incoming <- in:
-	case <-st.conn.aborted():
 	case <-in.ctx.Done():
 	}
-	in.watch()
+}
+
+// serving is a handler of incoming requests, and the calls of it that run.
+type serving struct {
+	handle func(*Incoming)
+
+	mu    sync.Mutex
+	over  bool
+	calls sync.WaitGroup
+}
+
+// run calls the handler, and reports whether it did.
+func (v *serving) run(in *Incoming) bool {
+	v.mu.Lock()
+	if v.over {
+		v.mu.Unlock()
+		return false
+	}
+	v.calls.Add(1)
+	v.mu.Unlock()
+	defer v.calls.Done()
+	v.handle(in)
+	return true
+}
+
+// end waits for the calls that run, and lets no more begin.
+func (v *serving) end() {
+	v.mu.Lock()
+	v.over = true
+	v.mu.Unlock()
+	v.calls.Wait()
+}
+
+// Serve calls handle for each of the peer's Opens, in the goroutine that has received it, until the session or ctx has ended, and
+// returns when no call runs any more. It takes the place of Accept, costs a goroutine less for each stream, and is called once. handle
+// answers, and does not keep its goroutine for as long as the stream lives: its stack may have grown.
+func (s *Session) Serve(ctx context.Context, handle func(*Incoming)) {
+	v := &serving{handle: handle}
+	defer v.end()
+	s.serving.Store(v)
+	var early sync.WaitGroup // what came before
+	defer early.Wait()
+	for {
+		in, err := s.Accept(ctx)
+		if err != nil {
+			return
+		}
+		early.Go(func() { v.run(in) })
+	}
 }

@@ -5,7 +5,7 @@ import "time"
 // Limits bounds what one peer can make this side hold. The zero value has the defaults.
 type Limits struct {
 	Streams      int   // streams that the peer may have open at once; 4096 unless set
-	StreamWindow int   // bytes the peer may send ahead of the reader on one QUIC stream; 2 MiB unless set
+	StreamWindow int   // bytes the peer may send ahead of the reader on one QUIC stream; 4 MiB unless set
 	Memory       int64 // bytes the peer may send ahead of all readers of a QUIC session; 512 MiB unless set
 }
 
@@ -14,10 +14,11 @@ const (
 	// defaultStreams is a quarter of 10,000 idle streams for each of a connector's four slots (TestTunnel23), with room.
 	defaultStreams = 4096
 
-	// defaultStreamWindow lets one stream fill 160 Mbit/s at 100 ms: window / round trip.
-	defaultStreamWindow = 2 << 20
+	// defaultStreamWindow lets one stream fill 250 Mbit/s at 100 ms: three quarters of it are on the way when quic-go tells the
+	// sender of more (WindowUpdateThreshold of its internal/protocol/params.go).
+	defaultStreamWindow = 4 << 20
 
-	// defaultMemory is the budget behind the connection's window: 256 readers stall with a full window each before they slow
+	// defaultMemory is the budget behind the connection's window: 128 readers stall with a full window each before they slow
 	// their neighbours. quic-go's own default, 768 KiB to 15 MiB, lets two to seven do so.
 	defaultMemory = 512 << 20
 )

@@ -20,7 +20,7 @@ func (s *Session) Open(ctx context.Context, open *tunnelpb.Open) (*Stream, error
 	if n := len(open.GetEarlyData()); n > MaxEarlyData {
 		return nil, fmt.Errorf("open %s: %d bytes of early data, limit %d", open.GetHostname(), n, MaxEarlyData)
 	}
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	if open.GetDeadlineMs() == 0 {
 		deadline, _ := ctx.Deadline()
@@ -28,6 +28,14 @@ func (s *Session) Open(ctx context.Context, open *tunnelpb.Open) (*Stream, error
 		open.DeadlineMs = uint64(max(1, time.Until(deadline).Milliseconds()))
 	}
 	return s.request(ctx, &tunnelpb.Header{Kind: &tunnelpb.Header_Open{Open: open}})
+}
+
+// within bounds ctx by openTimeout. One that has a deadline before that is bounded already.
+func within(ctx context.Context) (context.Context, context.CancelFunc) {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) <= openTimeout {
+		return ctx, func() {}
+	}
+	return context.WithTimeout(ctx, openTimeout)
 }
 
 // shallow copies an Open without copying its early data.
@@ -50,7 +58,7 @@ func (s *Session) request(ctx context.Context, h *tunnelpb.Header) (*Stream, err
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, openTimeout)
+	ctx, cancel := within(ctx)
 	defer cancel()
 	ls, err := s.link.open(ctx, b)
 	if err != nil {
@@ -72,6 +80,7 @@ func (s *Session) request(ctx context.Context, h *tunnelpb.Header) (*Stream, err
 		s.health.pass(time.Now(), 0)
 		switch k := answer.Kind.(type) {
 		case *tunnelpb.Answer_Opened:
+			st.via = k.Opened.GetVia()
 			return st, nil
 		case *tunnelpb.Answer_Refused:
 			_ = st.Close()

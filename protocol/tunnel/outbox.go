@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"errors"
 	"io"
 	"sync"
 
@@ -21,6 +22,8 @@ const maxOutbox = 4 * defaultStreams
 
 // outbox queues for the control stream, so that a Reset never waits for a blocked connection.
 type outbox struct {
+	cork func(bool) error // lets what is sent wait for what follows, until it is called again; nil where nothing does
+
 	mu       sync.Mutex
 	queue    []outgoing
 	wake     chan struct{} // holds a token while queue may have something
@@ -31,11 +34,12 @@ func newOutbox() *outbox {
 	return &outbox{wake: make(chan struct{}, 1), overflow: make(chan struct{}, 1)}
 }
 
-func (o *outbox) put(g outgoing) {
+// put queues what goes together.
+func (o *outbox) put(all ...outgoing) {
 	o.mu.Lock()
 	full := len(o.queue) >= maxOutbox
 	if !full {
-		o.queue = append(o.queue, g)
+		o.queue = append(o.queue, all...)
 	}
 	o.mu.Unlock()
 	if full {
@@ -82,15 +86,29 @@ func (o *outbox) run(w io.Writer, done <-chan struct{}) error {
 		case <-done:
 			return nil
 		}
-		for _, g := range o.take() {
-			if g.finish != nil {
-				// yamux tells the peer, or the session is dead.
-				_ = g.finish.Close()
-				continue
-			}
-			if err := writeMessage(w, g.frame); err != nil {
-				return err
-			}
+		if err := o.send(w, o.take()); err != nil {
+			return err
 		}
 	}
+}
+
+// send sends a batch, in one message where it can.
+func (o *outbox) send(w io.Writer, batch []outgoing) (err error) {
+	if len(batch) > 1 && o.cork != nil {
+		if err := o.cork(true); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, o.cork(false)) }()
+	}
+	for _, g := range batch {
+		if g.finish != nil {
+			// yamux tells the peer, or the session is dead.
+			_ = g.finish.Close()
+			continue
+		}
+		if err := writeMessage(w, g.frame); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -200,7 +200,9 @@ func (s *quicStream) explain(err error) error {
 	return quicSessionError(err)
 }
 
-func (s *quicStream) aborted() <-chan struct{} { return s.qs.Context().Done() }
+func (s *quicStream) whenAborted(f func()) (stop func() bool) {
+	return context.AfterFunc(s.qs.Context(), f)
+}
 
 func (s *quicStream) LocalAddr() net.Addr                { return s.conn.LocalAddr() }
 func (s *quicStream) RemoteAddr() net.Addr               { return s.conn.RemoteAddr() }

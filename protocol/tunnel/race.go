@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strconv"
 	"time"
 
@@ -28,8 +29,8 @@ type raced struct {
 }
 
 // raceQUIC resolves addr and connects to the first of its addresses that answers. It returns when every attempt has ended.
-func raceQUIC(ctx context.Context, addr string, tlsConf *tls.Config, conf *quic.Config) (*quicLink, error) {
-	targets, err := resolve(ctx, addr)
+func raceQUIC(ctx context.Context, addr string, prefer int, tlsConf *tls.Config, conf *quic.Config) (*quicLink, error) {
+	targets, err := Resolve(ctx, addr, prefer)
 	if err != nil {
 		return nil, err
 	}
@@ -92,8 +93,9 @@ func dialOne(ctx context.Context, delay time.Duration, to netip.AddrPort, tlsCon
 	result <- raced{link: &quicLink{conn: conn, free: free, buffer: ReceiveBuffer(pc)}}
 }
 
-// resolve returns the addresses to try, in the resolver's order of preference.
-func resolve(ctx context.Context, addr string) ([]netip.AddrPort, error) {
+// Resolve returns the addresses that a Dialer tries for addr, host:port, in their order: from the one on that prefer counts to, as
+// Dialer.Prefer does.
+func Resolve(ctx context.Context, addr string, prefer int) ([]netip.AddrPort, error) {
 	host, service, err := net.SplitHostPort(addr)
 	if err != nil {
 		return nil, err
@@ -106,9 +108,42 @@ func resolve(ctx context.Context, addr string) ([]netip.AddrPort, error) {
 	if err != nil {
 		return nil, err
 	}
-	var targets []netip.AddrPort
-	for _, ip := range ips[:min(len(ips), raceMax)] {
-		targets = append(targets, netip.AddrPortFrom(ip.Unmap(), uint16(port)))
+	return preferred(ips, uint16(port), prefer), nil
+}
+
+// preferred sorts the addresses of each family, so that everybody counts alike, and keeps the family that the resolver prefers first.
+func preferred(ips []netip.Addr, port uint16, prefer int) []netip.AddrPort {
+	ips = slices.Clone(ips)
+	for i := range ips {
+		ips[i] = ips[i].Unmap()
 	}
-	return targets, nil
+	first := len(ips) > 0 && ips[0].Is4()
+	slices.SortFunc(ips, func(a, b netip.Addr) int {
+		if a.Is4() != b.Is4() {
+			if a.Is4() == first {
+				return -1
+			}
+			return 1
+		}
+		return a.Compare(b)
+	})
+	ips = slices.Compact(ips)
+	n := len(ips) // of the preferred family: the others are for when it does not pass
+	for i, ip := range ips {
+		if ip.Is4() != first {
+			n = i
+			break
+		}
+	}
+	var targets []netip.AddrPort
+	for i := range n {
+		targets = append(targets, netip.AddrPortFrom(ips[(i+prefer)%n], port))
+	}
+	for _, ip := range ips[n:] {
+		targets = append(targets, netip.AddrPortFrom(ip, port))
+	}
+	if len(targets) > raceMax && n < len(targets) && n > raceMax/2 {
+		targets = append(targets[:raceMax/2], targets[n:]...) // some of each family
+	}
+	return targets[:min(len(targets), raceMax)]
 }

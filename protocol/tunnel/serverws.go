@@ -1,11 +1,13 @@
 package tunnel
 
 import (
+	"bufio"
 	"context"
 	"io"
 	"net"
 	"net/http"
 	"net/netip"
+	"time"
 
 	"github.com/coder/websocket"
 )
@@ -33,7 +35,8 @@ func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 		peer.Certificates = r.TLS.PeerCertificates
 	}
 	log := s.logger().With("remote", peer.Remote, "carrier", peer.Carrier)
-	c, err := websocket.Accept(w, r, &websocket.AcceptOptions{
+	taken := &takeover{ResponseWriter: w}
+	c, err := websocket.Accept(taken, r, &websocket.AcceptOptions{
 		Subprotocols:    []string{Protocol},
 		CompressionMode: websocket.CompressionDisabled,
 	})
@@ -43,6 +46,7 @@ func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 	}
 	local, _ := r.Context().Value(http.LocalAddrContextKey).(net.Addr)
 	ws := newWSConn(c, local, net.TCPAddrFromAddrPort(peer.Remote))
+	ws.below = gathererOf(taken.conn)
 	control, sess, err := s.welcomeWS(hctx, ws, peer)
 	if err != nil {
 		log.Debug("session not established", "err", err)
@@ -58,7 +62,9 @@ func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 func (s *Server) welcomeWS(ctx context.Context, ws *wsConn, peer Peer) (io.ReadWriter, *Session, error) {
 	stop := ws.bound(ctx)
 	defer stop()
+	upgraded := time.Now()
 	hello, err := hearHello(io.LimitReader(ws, maxUnauthenticated))
+	rtt := time.Since(upgraded) // the peer says Hello when it has read of the upgrade
 	if err != nil {
 		return nil, nil, err
 	}
@@ -75,7 +81,7 @@ func (s *Server) welcomeWS(ctx context.Context, ws *wsConn, peer Peer) (io.ReadW
 		return nil, nil, refusal
 	}
 	sess := s.session(peer, hello, welcome)
-	link, err := newYamuxLink(ws, sess.out, false, sess.limits, sess.log)
+	link, err := newYamuxLink(ws, sess.out, false, sess.limits, rtt, sess.log)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -90,4 +96,16 @@ func (s *Server) welcomeWS(ctx context.Context, ws *wsConn, peer Peer) (io.ReadW
 	sess.link = link
 	link.newest = control.StreamID()
 	return yamuxControl{control}, sess, nil
+}
+
+// takeover notes the connection that a WebSocket takes over.
+type takeover struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+// Hijack implements http.Hijacker.
+func (t *takeover) Hijack() (c net.Conn, rw *bufio.ReadWriter, err error) {
+	t.conn, rw, err = http.NewResponseController(t.ResponseWriter).Hijack()
+	return t.conn, rw, err
 }

@@ -35,13 +35,16 @@ type Session struct {
 	events    chan *tunnelpb.Frame // for the two functions above
 	gone      chan struct{}        // closed by readControl at the peer's first GoAway
 	isGone    bool                 // owned by readControl
+	leaving   leaving              // what the peer has said to end
+	onLeaving func(via string)
 
 	ctx      context.Context // the session's life, which no caller's context has
 	cancel   context.CancelFunc
 	incoming chan *Incoming
-	ours     atomic.Int64 // streams that this side opened, from the request on
-	theirs   atomic.Int64 // streams that the peer opened, from the header on
-	probes   atomic.Int64 // streams that only ask for an answer
+	serving  atomic.Pointer[serving] // takes what comes instead of incoming; nil until Serve
+	ours     atomic.Int64            // streams that this side opened, from the request on
+	theirs   atomic.Int64            // streams that the peer opened, from the header on
+	probes   atomic.Int64            // streams that only ask for an answer
 	health   health
 	work     sync.WaitGroup
 
@@ -157,6 +160,15 @@ func (s *Session) handleFrame(f *tunnelpb.Frame) {
 		select {
 		case s.events <- f:
 		default: // it was told already
+		}
+	case *tunnelpb.Frame_Leaving:
+		via := k.Leaving.GetVia()
+		if s.served || via == "" || len(via) > maxVia { // only what was dialled, a relay, has something behind it
+			return
+		}
+		s.leaving.add(via)
+		if s.onLeaving != nil {
+			s.onLeaving(via)
 		}
 	case *tunnelpb.Frame_Configured:
 		s.mu.Lock()

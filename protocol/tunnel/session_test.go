@@ -326,6 +326,32 @@ func TestConfigureGoAway(t *testing.T) {
 	})
 }
 
+// TestTunnel26LeavingIsTheRelaysToSay: nobody fills a relay's memory with names, nor a relay a peer's with long ones.
+func TestTunnel26LeavingIsTheRelaysToSay(t *testing.T) {
+	onCarriers(t, func(t *testing.T, c Carrier) {
+		r := startRelay(t, nil)
+		d := r.dialer(c)
+		d.Configure = func(context.Context, *tunnelpb.Configure) *tunnelpb.Configured { return &tunnelpb.Configured{} }
+		dialled, served := r.dialWith(t, d)
+		long, via := strings.Repeat("v", maxVia+1), strings.Repeat("v", maxVia)
+		for _, name := range []string{long, "", via} {
+			dialled.SendLeaving(name)
+			served.SendLeaving(name)
+		}
+		for _, s := range []*Session{dialled, served} { // the answer comes behind what was said before
+			if _, err := s.Configure(testContext(t), &tunnelpb.Configure{Version: 1}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := len(served.leaving.vias); n != 0 {
+			t.Errorf("the relay remembers %d names of its peer", n)
+		}
+		if !dialled.leaving.has(via) || len(dialled.leaving.vias) != 1 {
+			t.Errorf("the peer remembers %d names, want one", len(dialled.leaving.vias))
+		}
+	})
+}
+
 // TestTunnel37SessionClose checks that both sides learn why a session ended, and that its streams end with an error, never with EOF.
 func TestTunnel37SessionClose(t *testing.T) {
 	onCarriers(t, func(t *testing.T, c Carrier) {

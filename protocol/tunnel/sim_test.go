@@ -3,6 +3,7 @@ package tunnel
 import (
 	"context"
 	"io"
+	"math"
 	"net"
 	"net/http"
 	"net/netip"
@@ -21,15 +22,82 @@ import (
 
 // Time in these tests is that of a synctest bubble: it passes only while everybody waits.
 
+// path is a network between two hosts.
+type path struct {
+	delay time.Duration // one way
+	rate  int           // bytes a second, each way; 0 is without limit
+	loses int           // one packet in so many; 0 is none
+}
+
+// tcp is the path as a TCP connection over it has it: losses make it slower, to what the congestion avoidance of RFC 5681 gets on
+// average when every loses-th segment is lost (Mathis et al., "The Macroscopic Behavior of the TCP Congestion Avoidance Algorithm").
+func (p path) tcp() path {
+	const segment = 1448 // bytes, on Ethernet with time stamps
+	if p.loses > 0 {
+		got := int(segment / (2 * p.delay.Seconds()) * math.Sqrt(1.5*float64(p.loses)))
+		if p.rate == 0 || got < p.rate {
+			p.rate = got
+		}
+	}
+	return p
+}
+
+// turnstile lets bytes pass at a path's rate.
+type turnstile struct {
+	path
+	mu   sync.Mutex
+	free time.Time
+}
+
+// pass returns when n bytes that come now are at the other end.
+func (t *turnstile) pass(n int) time.Time {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if t.free.Before(now) {
+		t.free = now
+	}
+	if t.rate > 0 {
+		t.free = t.free.Add(time.Duration(n) * time.Second / time.Duration(t.rate))
+	}
+	return t.free.Add(t.delay)
+}
+
 // simulated is a session over a network of a known delay.
 type simulated struct {
 	dialled, served *Session
 	block           func(bool) // stops and starts delivery, in both directions
 	stop            func()     // ends everything, as synctest demands
+	pulse           pulse
 }
 
-// simulate makes a session on carrier c over a link with the given one-way delay.
-func simulate(t *testing.T, c Carrier, delay time.Duration, server *Server) *simulated {
+// pulse measures how long a network has been silent.
+type pulse struct {
+	mu      sync.Mutex
+	last    time.Time
+	longest time.Duration
+}
+
+func (p *pulse) beat() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := time.Now(); p.last.IsZero() || now.After(p.last) {
+		if !p.last.IsZero() {
+			p.longest = max(p.longest, now.Sub(p.last))
+		}
+		p.last = now
+	}
+}
+
+// silence is the longest time without a packet.
+func (p *pulse) silence() time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return max(p.longest, time.Since(p.last))
+}
+
+// simulate makes a session on carrier c over a path.
+func simulate(t *testing.T, c Carrier, over path, server *Server) *simulated {
 	t.Helper()
 	sessions := make(chan *Session, 1)
 	server.Authenticate = func(context.Context, Peer, *tunnelpb.Hello) (*tunnelpb.Welcome, error) {
@@ -39,15 +107,15 @@ func simulate(t *testing.T, c Carrier, delay time.Duration, server *Server) *sim
 		sessions <- s
 		<-ctx.Done()
 	}
-	d := &Dialer{Carrier: c, Hello: &tunnelpb.Hello{}}
+	d := &Dialer{Carrier: c, Hello: &tunnelpb.Hello{}, Limits: server.Limits}
 	sim := &simulated{}
 	var serving sync.WaitGroup
 	ctx, cancel := context.WithCancel(context.Background())
 	var free func()
 	if c == CarrierQUIC {
-		free = sim.quic(t, ctx, d, server, delay, &serving)
+		free = sim.quic(t, ctx, d, server, over, &serving)
 	} else {
-		free = sim.websocket(t, ctx, d, server, delay, &serving)
+		free = sim.websocket(t, ctx, d, server, over, &serving)
 	}
 	sim.served = <-sessions
 	sim.stop = func() {
@@ -64,8 +132,11 @@ func simulate(t *testing.T, c Carrier, delay time.Duration, server *Server) *sim
 // gate drops packets while it is shut.
 type gate struct {
 	simnet.PerfectRouter
-	mu   sync.Mutex
-	shut bool
+	pulse *pulse
+	loses int // one packet in so many
+	mu    sync.Mutex
+	shut  bool
+	came  int // packets
 }
 
 func (g *gate) set(shut bool) {
@@ -76,22 +147,27 @@ func (g *gate) set(shut bool) {
 
 func (g *gate) SendPacket(p simnet.Packet) error {
 	g.mu.Lock()
-	shut := g.shut
+	g.came++
+	lost := g.shut || g.loses > 0 && g.came%g.loses == 0
 	g.mu.Unlock()
-	if shut {
+	if lost {
 		return nil
 	}
+	g.pulse.beat()
 	return g.PerfectRouter.SendPacket(p)
 }
 
-func (sim *simulated) quic(t *testing.T, ctx context.Context, d *Dialer, server *Server, delay time.Duration, serving *sync.WaitGroup) func() {
+func (sim *simulated) quic(t *testing.T, ctx context.Context, d *Dialer, server *Server, over path, serving *sync.WaitGroup) func() {
 	serverTLS, clientTLS := testTLS(t)
-	router := &gate{}
+	router := &gate{pulse: &sim.pulse, loses: over.loses}
 	sim.block = router.set
 	n := &simnet.Simnet{Router: router}
-	link := simnet.NodeBiDiLinkSettings{Latency: delay}
-	near := n.NewEndpoint(&net.UDPAddr{IP: net.IPv4(1, 0, 0, 1), Port: 9001}, link)
-	far := n.NewEndpoint(&net.UDPAddr{IP: net.IPv4(1, 0, 0, 2), Port: 9002}, link)
+	link := func() simnet.NodeBiDiLinkSettings {
+		way := &turnstile{path: over}
+		return simnet.NodeBiDiLinkSettings{LatencyFunc: func(p simnet.Packet) time.Duration { return time.Until(way.pass(len(p.Data))) }}
+	}
+	near := n.NewEndpoint(&net.UDPAddr{IP: net.IPv4(1, 0, 0, 1), Port: 9001}, link())
+	far := n.NewEndpoint(&net.UDPAddr{IP: net.IPv4(1, 0, 0, 2), Port: 9002}, link())
 	if err := n.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -116,8 +192,8 @@ func (sim *simulated) quic(t *testing.T, ctx context.Context, d *Dialer, server 
 	}
 }
 
-func (sim *simulated) websocket(t *testing.T, ctx context.Context, d *Dialer, server *Server, delay time.Duration, serving *sync.WaitGroup) func() {
-	near, far := delayedPair(delay)
+func (sim *simulated) websocket(t *testing.T, ctx context.Context, d *Dialer, server *Server, over path, serving *sync.WaitGroup) func() {
+	near, far := delayedPair(over.tcp(), &sim.pulse)
 	sim.block = func(shut bool) {
 		near.block(shut)
 		far.block(shut)
@@ -185,8 +261,8 @@ type delayed struct {
 	remote  netip.AddrPort
 }
 
-func delayedPair(delay time.Duration) (a, b *delayed) {
-	ab, ba := newDelayLine(delay), newDelayLine(delay)
+func delayedPair(over path, p *pulse) (a, b *delayed) {
+	ab, ba := newDelayLine(over, p), newDelayLine(over, p)
 	x, y := netip.MustParseAddrPort("1.0.0.1:1000"), netip.MustParseAddrPort("1.0.0.2:443")
 	return &delayed{in: ba, out: ab, local: x, remote: y}, &delayed{in: ab, out: ba, local: y, remote: x}
 }
@@ -210,9 +286,13 @@ func (d *delayed) Close() error {
 	return nil
 }
 
-// delayLine is one direction. A send buffer of 64 KiB blocks the writer while it is full.
+// delayBuffer is how many bytes are on their way at most: what TCP's windows allow on a path that yamux is to fill.
+const delayBuffer = 2 * maxYamuxWindow
+
+// delayLine is one direction. It blocks the writer while its buffer is full.
 type delayLine struct {
-	delay time.Duration
+	way   turnstile
+	pulse *pulse
 
 	mu       sync.Mutex
 	changed  chan struct{} // closed and replaced at each change
@@ -228,8 +308,8 @@ type delayedChunk struct {
 	data []byte
 }
 
-func newDelayLine(delay time.Duration) *delayLine {
-	return &delayLine{delay: delay, changed: make(chan struct{})}
+func newDelayLine(over path, p *pulse) *delayLine {
+	return &delayLine{way: turnstile{path: over}, pulse: p, changed: make(chan struct{})}
 }
 
 // change wakes everybody. Called with mu held.
@@ -262,7 +342,7 @@ func (l *delayLine) close() {
 func (l *delayLine) write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for !l.closed && l.queued > 64<<10 {
+	for !l.closed && l.queued > delayBuffer {
 		changed := l.changed
 		l.mu.Unlock()
 		<-changed
@@ -271,8 +351,9 @@ func (l *delayLine) write(p []byte) (int, error) {
 	if l.closed {
 		return 0, net.ErrClosed
 	}
-	l.chunks = append(l.chunks, delayedChunk{time.Now().Add(l.delay), append([]byte(nil), p...)})
+	l.chunks = append(l.chunks, delayedChunk{l.way.pass(len(p)), append([]byte(nil), p...)})
 	l.queued += len(p)
+	l.pulse.beat()
 	l.change()
 	return len(p), nil
 }

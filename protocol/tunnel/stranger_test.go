@@ -177,17 +177,14 @@ func TestTunnel27StreamsBeforeTheWelcome(t *testing.T) {
 				}
 				last = st
 			}
-			start := time.Now()
 			if _, err := last.Write([]byte{0}); err != nil {
 				t.Fatal(err)
 			}
 			<-conn.Context().Done()
 			var app *quic.ApplicationError
+			// At once, that is: at the end of the handshake's time the code is another.
 			if err := context.Cause(conn.Context()); !errors.As(err, &app) || stream.Code(app.ErrorCode) != stream.CodeProtocol {
 				t.Errorf("ended by %v, want the relay's close for breaking the protocol", err)
-			}
-			if took := time.Since(start); took > 3*time.Second {
-				t.Errorf("the stranger stayed for %v", took)
 			}
 		})
 	}

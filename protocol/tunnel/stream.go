@@ -16,6 +16,7 @@ type Stream struct {
 	conn    linkStream
 	session *Session
 	count   *atomic.Int64 // where it counts as open
+	via     string        // what carries it beyond the peer; set before anybody has the stream
 	ended   atomic.Bool
 }
 
@@ -37,13 +38,25 @@ func (s *Stream) end() {
 // Session returns the session that carries the stream.
 func (s *Stream) Session() *Session { return s.session }
 
-// Leaving reports whether the session's peer has asked this side to move: see stream.Leaving.
+// Window returns how many bytes the peer may send ahead of this side's reader.
+func (s *Stream) Window() int {
+	if l, ok := s.session.link.(*yamuxLink); ok {
+		return l.window
+	}
+	return s.session.limits.StreamWindow
+}
+
+// Via names what carries a stream that this side has opened beyond the peer; it is empty when the peer did not tell.
+func (s *Stream) Via() string { return s.via }
+
+// Leaving reports whether the session's peer has asked this side to move, or has said that what carries the stream beyond it will
+// end: see stream.Leaving.
 func (s *Stream) Leaving() bool {
 	select {
 	case <-s.session.GoneAway():
 		return true
 	default:
-		return false
+		return s.session.leaving.has(s.via)
 	}
 }
 

@@ -19,13 +19,17 @@ func inBubble(t *testing.T, test func(*testing.T, *simulated)) {
 }
 
 func bubble(t *testing.T, c Carrier, test func(*testing.T, *simulated)) {
+	bubbleOver(t, c, path{delay: 50 * time.Millisecond}, test)
+}
+
+func bubbleOver(t *testing.T, c Carrier, over path, test func(*testing.T, *simulated)) {
 	// yamux keeps timers in a pool of its package. Timers of a bubble must not be used outside it, nor the other way round; two
 	// collections empty a pool.
 	emptyPools := func() { runtime.GC(); runtime.GC() }
 	emptyPools()
 	defer emptyPools()
 	synctest.Test(t, func(t *testing.T) {
-		sim := simulate(t, c, 50*time.Millisecond, &Server{})
+		sim := simulate(t, c, over, &Server{})
 		defer sim.stop()
 		test(t, sim)
 	})

@@ -16,22 +16,35 @@ import (
 
 // Limits of yamux.
 const (
-	// yamuxWindow bounds a stream's throughput to window / round trip: 480 Mbit/s at 100 ms. yamux has no window for the whole
+	// maxYamuxWindow bounds a stream's throughput to window / round trip: 480 Mbit/s at 100 ms. yamux has no window for the whole
 	// connection, so that a stalled reader costs this much memory and stops nobody.
-	yamuxWindow = 6 << 20
+	maxYamuxWindow = 6 << 20
+
+	// minYamuxWindow is for peers that are near. What one stream may have on the way is what its neighbours stand behind when the
+	// reading side is the slow one: with maxYamuxWindow their 99th percentile beside one bulk stream grew eightfold (make
+	// bench-tunnel, "beside").
+	minYamuxWindow = 1 << 20
+
+	// yamuxRate is what a window lets one stream have in each second, at the round trip of the handshake: 1 Gbit/s.
+	yamuxRate = 125 << 20
 
 	// yamuxWriteTimeout is how long the connection may be blocked. yamux's default of 10 s kills sessions that are merely
 	// congested (hashicorp/yamux issue 142).
 	yamuxWriteTimeout = 60 * time.Second
 )
 
-func yamuxConfig(l Limits, log *slog.Logger) *yamux.Config {
+// yamuxWindow is a stream's window for a round trip. One that was measured too long costs memory, and no throughput.
+func yamuxWindow(rtt time.Duration) uint32 {
+	return uint32(min(max(rtt.Seconds()*yamuxRate, minYamuxWindow), maxYamuxWindow))
+}
+
+func yamuxConfig(l Limits, rtt time.Duration, log *slog.Logger) *yamux.Config {
 	return &yamux.Config{
 		AcceptBacklog:          l.Streams,
 		EnableKeepAlive:        false, // yamuxLink.keepAlive does it
 		KeepAliveInterval:      wsPing,
 		ConnectionWriteTimeout: yamuxWriteTimeout,
-		MaxStreamWindowSize:    yamuxWindow,
+		MaxStreamWindowSize:    yamuxWindow(rtt),
 		StreamOpenTimeout:      0, // Session.Open has its own, and costs no goroutine
 		StreamCloseTimeout:     0, // a half-closed stream may live for ever
 		Logger:                 slog.NewLogLogger(log.Handler(), slog.LevelDebug),
@@ -45,11 +58,12 @@ func yamuxConfig(l Limits, log *slog.Logger) *yamux.Config {
 //	      <-- DONE, FIN  the peer's stream fails with the code from here on, so that no FIN can look like a clean end
 //	FIN   -->            both yamux streams are closed, and freed
 type yamuxLink struct {
-	sess *yamux.Session
-	ws   *wsConn
-	out  *outbox
-	max  int    // streams of the peer
-	odd  uint32 // parity of the ids that this side makes: yamux clients have the odd ones
+	sess   *yamux.Session
+	ws     *wsConn
+	out    *outbox
+	max    int    // streams of the peer
+	window int    // bytes, of each stream of the peer's
+	odd    uint32 // parity of the ids that this side makes: yamux clients have the odd ones
 
 	opening chan struct{} // held while a stream is opened: ids reach the peer in their order
 
@@ -62,21 +76,27 @@ type yamuxLink struct {
 	keeper sync.WaitGroup
 }
 
-func newYamuxLink(ws *wsConn, out *outbox, dialled bool, l Limits, log *slog.Logger) (*yamuxLink, error) {
+// newYamuxLink starts yamux on a WebSocket with a round trip of rtt.
+func newYamuxLink(ws *wsConn, out *outbox, dialled bool, l Limits, rtt time.Duration, log *slog.Logger) (*yamuxLink, error) {
 	start, odd := yamux.Server, uint32(0)
 	if dialled {
 		start, odd = yamux.Client, 1
 	}
-	sess, err := start(ws, yamuxConfig(l, log))
+	if ws.below != nil {
+		ws.below.readAhead()
+	}
+	conf := yamuxConfig(l, rtt, log)
+	sess, err := start(ws, conf)
 	if err != nil {
 		return nil, err
 	}
 	y := &yamuxLink{
-		sess: sess, ws: ws, out: out, max: l.Streams, odd: odd,
+		sess: sess, ws: ws, out: out, max: l.Streams, window: int(conf.MaxStreamWindowSize), odd: odd,
 		opening: make(chan struct{}, 1),
 		streams: make(map[uint32]*yamuxStream),
 		early:   make(map[uint32]stream.Code),
 	}
+	out.cork = ws.cork
 	y.keeper.Go(y.keepAlive)
 	return y, nil
 }
@@ -113,7 +133,7 @@ func (l *yamuxLink) open(ctx context.Context, header []byte) (linkStream, error)
 	}
 	// yamux blocks, without regard to ctx, while the connection is blocked. The goroutine outlives this call only then, and no
 	// longer than yamuxWriteTimeout; meanwhile no other is started.
-	result := make(chan opened, 1)
+	result := make(chan opened) // without a buffer: what nobody takes is still the goroutine's, to reset
 	go l.openStream(ctx, header, result)
 	select {
 	case o := <-result:
@@ -126,28 +146,38 @@ func (l *yamuxLink) open(ctx context.Context, header []byte) (linkStream, error)
 	}
 }
 
-// openStream opens a stream and sends header. A stream that comes too late for ctx is reset here.
+// openStream opens a stream and sends header. It holds opening, and gives it back. A stream that comes too late for ctx is reset here.
 func (l *yamuxLink) openStream(ctx context.Context, header []byte, result chan<- opened) {
+	o := opened{}
 	ys, err := l.sess.OpenStream()
 	if err != nil {
 		<-l.opening
-		result <- opened{err: l.explain(err)}
-		return
+		o.err = l.explain(err)
+	} else {
+		o.s = &yamuxStream{ys: ys, link: l}
+		l.mu.Lock()
+		l.streams[ys.StreamID()] = o.s
+		l.mu.Unlock()
+		<-l.opening
+		_, o.err = o.s.Write(header)
 	}
-	s := &yamuxStream{ys: ys, link: l}
-	l.mu.Lock()
-	l.streams[ys.StreamID()] = s
-	l.mu.Unlock()
-	<-l.opening
-
-	_, err = s.Write(header)
-	if err == nil {
-		err = ctx.Err()
+	if o.err == nil {
+		o.err = ctx.Err()
 	}
-	if err != nil {
-		_ = s.Reset(stream.CodeCancelled)
+	if o.err == nil {
+		select {
+		case result <- o:
+			return
+		case <-ctx.Done():
+		}
 	}
-	result <- opened{s: s, err: err}
+	if o.s != nil {
+		_ = o.s.Reset(stream.CodeCancelled)
+	}
+	select {
+	case result <- o:
+	case <-ctx.Done():
+	}
 }
 
 func (l *yamuxLink) accept(ctx context.Context) (linkStream, error) {
@@ -182,8 +212,7 @@ func (l *yamuxLink) register(s *yamuxStream) bool {
 	}
 	l.mu.Unlock()
 	if aborted {
-		l.send(id, 0, tunnelpb.Reset_DONE)
-		l.finish(s)
+		l.out.put(resetFrame(id, 0, tunnelpb.Reset_DONE), outgoing{finish: s.ys})
 	}
 	return !aborted
 }
@@ -195,11 +224,11 @@ func (l *yamuxLink) forget(id uint32) {
 	l.mu.Unlock()
 }
 
-// send queues a Reset.
-func (l *yamuxLink) send(id uint32, code stream.Code, kind tunnelpb.Reset_Kind) {
-	l.out.put(outgoing{frame: &tunnelpb.Frame{Kind: &tunnelpb.Frame_ResetStream{
+// resetFrame is a Reset for the outbox.
+func resetFrame(id uint32, code stream.Code, kind tunnelpb.Reset_Kind) outgoing {
+	return outgoing{frame: &tunnelpb.Frame{Kind: &tunnelpb.Frame_ResetStream{
 		ResetStream: &tunnelpb.Reset{Stream: uint64(id), Code: uint32(code), Kind: kind},
-	}}})
+	}}}
 }
 
 // finish queues the FIN of a stream, behind the Resets that were queued before it.
@@ -244,10 +273,11 @@ func (l *yamuxLink) reset(r *tunnelpb.Reset) {
 		if s != nil {
 			s.abortedByPeer(code)
 		}
-		l.send(id, code, tunnelpb.Reset_DONE)
+		answer := []outgoing{resetFrame(id, code, tunnelpb.Reset_DONE)}
 		if s != nil {
-			l.finish(s)
+			answer = append(answer, outgoing{finish: s.ys})
 		}
+		l.out.put(answer...)
 	case tunnelpb.Reset_STOP:
 		if s != nil && s.stoppedByPeer(code) {
 			l.finish(s)

@@ -27,7 +27,8 @@ type yamuxStream struct {
 	closed   bool               // by Close
 	finished bool               // the FIN is sent or queued
 	eof      bool               // the peer's FIN was read
-	gone     chan struct{}      // what aborted returns; made on demand
+	gone     bool               // one of the above but eof
+	whenGone func()             // to be called then; nil when nobody asked
 }
 
 func (s *yamuxStream) Read(p []byte) (int, error) {
@@ -128,12 +129,14 @@ func (s *yamuxStream) Close() error {
 	s.mu.Unlock()
 
 	s.link.forget(s.ys.StreamID())
+	var last []outgoing
 	if finish {
-		s.link.finish(s)
+		last = append(last, outgoing{finish: s.ys})
 	}
 	if stop {
-		s.link.send(s.ys.StreamID(), stream.CodeClosed, tunnelpb.Reset_STOP)
+		last = append(last, resetFrame(s.ys.StreamID(), stream.CodeClosed, tunnelpb.Reset_STOP))
 	}
+	s.link.out.put(last...)
 	return nil
 }
 
@@ -148,7 +151,7 @@ func (s *yamuxStream) Reset(code stream.Code) error {
 	s.finished = true
 	s.interrupt()
 	s.mu.Unlock()
-	s.link.send(s.ys.StreamID(), code, tunnelpb.Reset_ABORT)
+	s.link.out.put(resetFrame(s.ys.StreamID(), code, tunnelpb.Reset_ABORT))
 	return nil
 }
 
@@ -186,24 +189,31 @@ func (s *yamuxStream) interrupt() {
 	s.signalGone()
 }
 
+// signalGone is called with mu held.
 func (s *yamuxStream) signalGone() {
-	if s.gone == nil {
-		s.gone = make(chan struct{})
-	}
-	select {
-	case <-s.gone:
-	default:
-		close(s.gone)
+	s.gone = true
+	if s.whenGone != nil {
+		go s.whenGone()
+		s.whenGone = nil
 	}
 }
 
-func (s *yamuxStream) aborted() <-chan struct{} {
+func (s *yamuxStream) whenAborted(f func()) (stop func() bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.gone == nil {
-		s.gone = make(chan struct{})
+	s.whenGone = f
+	if s.gone {
+		s.signalGone()
 	}
-	return s.gone
+	return s.forgetGone
+}
+
+func (s *yamuxStream) forgetGone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	waits := s.whenGone != nil
+	s.whenGone = nil
+	return waits
 }
 
 // readable returns why nothing can be read any more.

@@ -2,6 +2,7 @@ package cache
 
 import (
 	"hash/maphash"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"sync/atomic"
@@ -49,6 +50,10 @@ type Cache struct {
 	recording    atomic.Int64 // bytes of flights
 	pinned       atomic.Int64 // bytes of large entries that are being written to clients
 	spaces       atomic.Uint64
+	forgotten    atomic.Uint64 // how often everything was
+	suspended    atomic.Bool
+	began        time.Time
+	steady       func(time.Time) int64 // nanoseconds from began on, whatever the clock is set to
 
 	seed maphash.Seed
 	mu   sync.Mutex
@@ -67,14 +72,23 @@ func New(cfg Config) *Cache {
 		cfg.Now = time.Now
 	}
 	large := cfg.MaxBytes / largeShare
-	return &Cache{cfg: cfg, small: store(cfg.MaxBytes - large), large: store(large), seed: maphash.MakeSeed(), seen: make(map[uint64]int64)}
+	c := &Cache{cfg: cfg, seed: maphash.MakeSeed(), seen: make(map[uint64]int64), began: cfg.Now()}
+	c.steady = func(t time.Time) int64 { return int64(t.Sub(c.began)) }
+	c.small, c.large = c.store(cfg.MaxBytes-large), c.store(large)
+	return c
 }
 
-func store(maxBytes int64) *otter.Cache[string, *Entry] {
+func (c *Cache) store(maxBytes int64) *otter.Cache[string, *Entry] {
 	return otter.Must(&otter.Options[string, *Entry]{
-		MaximumWeight:    uint64(maxBytes),
-		Weigher:          func(_ string, e *Entry) uint32 { return uint32(e.weight) },
-		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[string, *Entry]) time.Duration { return e.Value.life }),
+		MaximumWeight: uint64(maxBytes),
+		Weigher:       func(key string, e *Entry) uint32 { return uint32(e.weight(key)) },
+		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[string, *Entry]) time.Duration {
+			return e.Value.stale - e.Value.sent.age(c.moment())
+		}),
+		OnAtomicDeletion: func(e otter.DeletionEvent[string, *Entry]) {
+			e.Value.space.entries.Add(-1)
+			e.Value.space.bytes.Add(-e.Value.weight(e.Key))
+		},
 	})
 }
 
@@ -84,12 +98,13 @@ type Stats struct {
 	Bytes     uint64 // of what is stored, keys and overhead included
 	Recording int64  // bytes of results that are being received
 	Pinned    int64  // bytes of large results that are being sent
+	Suspended bool   // nothing is returned or stored at the moment
 }
 
 // Stats reads the sizes.
 func (c *Cache) Stats() Stats {
 	return Stats{Entries: c.small.EstimatedSize() + c.large.EstimatedSize(), Bytes: c.small.WeightedSize() + c.large.WeightedSize(),
-		Recording: c.recording.Load(), Pinned: c.pinned.Load()}
+		Recording: c.recording.Load(), Pinned: c.pinned.Load(), Suspended: c.suspended.Load()}
 }
 
 // Now is the time that results live by.
@@ -114,6 +129,8 @@ type Space struct {
 	scope  atomic.Uint64
 	all    epoch
 	tables sync.Map // uint32 -> *epoch
+
+	entries, bytes atomic.Int64 // stored
 
 	mu      sync.Mutex
 	flights map[string]*Flight
@@ -144,22 +161,50 @@ func (s *Space) Renew() {
 	s.Bump(Write{All: true})
 }
 
-// An Entry is a stored result. Its body must not be changed.
-type Entry struct {
-	Body   [][]byte
-	Size   int
-	Tag    uint64 // of the dialect's
-	stamp  Stamp
-	space  *Space
-	fresh  int64 // until when, in Unix nanoseconds
-	stale  int64 // until when it may be returned while a new one is fetched
-	life   time.Duration
-	weight int64
+// Size is how many results of the space are stored, and their weight in bytes.
+func (s *Space) Size() (entries int, bytes int64) { return int(s.entries.Load()), s.bytes.Load() }
 
-	refreshing atomic.Bool
-	again      atomic.Int64 // not to be refreshed before, in Unix nanoseconds
-	failures   atomic.Int32
+// An Entry is a stored result. Its bytes must not be changed.
+type Entry struct {
+	Body []byte    // all of it, or what More follows
+	more *[][]byte // of a large one
+	Tag  uint64    // of the dialect's
+	Size uint32    // of it all, in bytes
+
+	failures atomic.Int32
+	again    atomic.Int64 // not to be refreshed before, as of steady; beingRefreshed while it is
+	stamp    Stamp
+	space    *Space
+	sent     moment        // when it was asked for
+	fresh    time.Duration // the age up to which it is
+	stale    time.Duration // up to which it may be returned while a new one is fetched
 }
+
+// A moment is a point in time by the clock, in Unix nanoseconds, and by Cache.steady.
+type moment struct{ clock, steady int64 }
+
+func (c *Cache) moment() moment {
+	t := c.cfg.Now()
+	return moment{t.UnixNano(), c.steady(t)}
+}
+
+// age is how long ago m was, as of now. Of the two the longer counts: a clock may be set
+// back, and a machine that sleeps has none that is steady.
+func (m moment) age(now moment) time.Duration {
+	return time.Duration(max(now.clock-m.clock, now.steady-m.steady))
+}
+
+// More is what follows Body.
+func (e *Entry) More() [][]byte {
+	if e.more == nil {
+		return nil
+	}
+	return *e.more
+}
+
+func (e *Entry) weight(key string) int64 { return int64(e.Size) + int64(len(key)) + overhead }
+
+const beingRefreshed = math.MaxInt64
 
 // Pin counts a large entry that is about to be written to a client, which keeps its
 // memory however slow the client and whether or not it is still stored. It reports
@@ -185,31 +230,34 @@ const (
 	Stale // to be returned, and to be refreshed by the one that Refresh says so to
 )
 
-// Get looks a key up. It neither keeps the key nor allocates.
-func (s *Space) Get(key []byte) (*Entry, State) {
+// Get looks a key up, and says how long ago what it finds was asked for. It neither
+// keeps the key nor allocates.
+func (s *Space) Get(key []byte) (*Entry, State, time.Duration) {
 	k := unsafe.String(unsafe.SliceData(key), len(key))
 	e, ok := s.cache.small.GetIfPresent(k)
 	if !ok {
 		if e, ok = s.cache.large.GetIfPresent(k); !ok {
-			return nil, Absent
+			return nil, Absent, 0
 		}
 	}
 	if e.space != s || !s.current(&e.stamp) {
-		return nil, Absent
+		return nil, Absent, 0
 	}
-	switch now := s.cache.cfg.Now().UnixNano(); {
-	case now < e.fresh:
-		return e, Fresh
-	case now < e.stale:
-		return e, Stale
+	age := e.sent.age(s.cache.moment())
+	switch {
+	case age < e.fresh:
+		return e, Fresh, age
+	case age < e.stale:
+		return e, Stale, age
 	}
-	return nil, Absent
+	return nil, Absent, 0
 }
 
 // Refresh reports whether the caller is the one to fetch a new result in place of
 // a stale one: there is only one at a time, and after a failure none for a while.
 func (s *Space) Refresh(e *Entry) bool {
-	return s.cache.cfg.Now().UnixNano() >= e.again.Load() && e.refreshing.CompareAndSwap(false, true)
+	again := e.again.Load()
+	return s.cache.moment().steady >= again && e.again.CompareAndSwap(again, beingRefreshed)
 }
 
 // maxBackoff is the longest time between two attempts to refresh an entry.
@@ -218,16 +266,17 @@ const maxBackoff = 10 * time.Second
 // Refreshed ends what Refresh began. Where it failed, the next attempt waits for a
 // second, then twice as long, up to ten.
 func (s *Space) Refreshed(e *Entry, ok bool) {
+	again := int64(0)
 	if !ok {
 		wait := min(time.Second<<min(e.failures.Add(1)-1, 4), maxBackoff)
-		e.again.Store(s.cache.cfg.Now().Add(wait).UnixNano())
+		again = s.cache.moment().steady + int64(wait)
 	}
-	e.refreshing.Store(false)
+	e.again.Store(again)
 }
 
 // put stores the result of a flight.
 func (s *Space) put(f *Flight, body [][]byte) bool {
-	key, size, sent := f.key, f.size, f.sent
+	key, size := f.key, f.size
 	p := s.Policy()
 	if p.MaxAge <= 0 {
 		return false
@@ -236,22 +285,32 @@ func (s *Space) put(f *Flight, body [][]byte) bool {
 	if !s.cache.cfg.NoJitter {
 		age -= time.Duration(rand.Float64() * jitter * float64(age))
 	}
-	now := s.cache.cfg.Now()
-	e := &Entry{Body: body, Size: int(size), Tag: f.tag, stamp: f.stamp, space: s, fresh: sent.Add(age).UnixNano(), stale: sent.Add(age + p.Stale).UnixNano(),
-		weight: size + int64(len(key)) + overhead}
-	if e.life = sent.Add(age + p.Stale).Sub(now); e.life <= 0 {
+	e := &Entry{Size: uint32(size), Tag: f.tag, stamp: f.stamp, space: s, sent: f.sent, fresh: age, stale: age + p.Stale}
+	if len(body) > 0 {
+		e.Body = body[0]
+	}
+	if len(body) > 1 {
+		more := body[1:]
+		e.more = &more
+	}
+	now := s.cache.moment()
+	life := e.stale - e.sent.age(now)
+	if life <= 0 {
 		return false
 	}
-	if size > secondSight && !s.cache.sighted(key, now, e.life) {
+	if size > secondSight && !s.cache.sighted(key, now.steady, life) {
 		return false
 	}
 	to, other := s.cache.small, s.cache.large
 	if size > largeResult {
 		to, other = other, to
 	}
-	if uint64(e.weight) > to.GetMaximum() {
+	weight := e.weight(key)
+	if uint64(weight) > to.GetMaximum() {
 		return false
 	}
+	s.entries.Add(1)
+	s.bytes.Add(weight)
 	to.Set(key, e)
 	other.Invalidate(key)
 	return true
@@ -259,7 +318,7 @@ func (s *Space) put(f *Flight, body [][]byte) bool {
 
 // sighted reports whether a key was asked for before, within the life of what it
 // was for.
-func (c *Cache) sighted(key string, now time.Time, life time.Duration) bool {
+func (c *Cache) sighted(key string, now int64, life time.Duration) bool {
 	h := maphash.String(c.seed, key)
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -267,6 +326,6 @@ func (c *Cache) sighted(key string, now time.Time, life time.Duration) bool {
 	if len(c.seen) >= maxSeen {
 		clear(c.seen)
 	}
-	c.seen[h] = now.Add(life).UnixNano()
-	return ok && now.UnixNano() < until
+	c.seen[h] = now + int64(life)
+	return ok && now < until
 }

@@ -10,7 +10,7 @@ type epoch struct {
 
 // A Stamp is the state of the tables that a query reads, as of before it was sent.
 type Stamp struct {
-	space uint64
+	space uint64 // all.n of the space and forgotten of the cache: neither ever falls
 	of    []dependency
 }
 
@@ -22,7 +22,7 @@ type dependency struct {
 // Stamp takes the state of tables. It reports false where a write to one of them is
 // under way: what a query reads then is not to be stored.
 func (s *Space) Stamp(tables []uint32) (Stamp, bool) {
-	st := Stamp{space: s.all.n.Load(), of: make([]dependency, 0, len(tables))}
+	st := Stamp{space: s.all.n.Load() + s.cache.forgotten.Load(), of: make([]dependency, 0, len(tables))}
 	for _, id := range tables {
 		e := s.table(id)
 		st.of = append(st.of, dependency{e, e.n.Load()})
@@ -32,7 +32,7 @@ func (s *Space) Stamp(tables []uint32) (Stamp, bool) {
 
 // current reports whether nothing was written since st was taken, nor is being.
 func (s *Space) current(st *Stamp) bool {
-	if s.all.n.Load() != st.space || s.all.dirty.Load() != 0 {
+	if s.all.n.Load()+s.cache.forgotten.Load() != st.space || s.all.dirty.Load() != 0 || s.cache.suspended.Load() {
 		return false
 	}
 	for i := range st.of {
@@ -52,7 +52,21 @@ func (s *Space) table(id uint32) *epoch {
 	return e.(*epoch)
 }
 
-// A Write is a set of tables, or all of a space.
+// Forget makes everything that is stored or under way in all spaces stale at once.
+func (c *Cache) Forget() { c.forgotten.Add(1) }
+
+// Suspend makes the cache return, store and share nothing until Resume: writes may
+// not be heard of. It reports whether it was not suspended before.
+func (c *Cache) Suspend() bool { return !c.suspended.Swap(true) }
+
+// Resume ends what Suspend began. What is from before is forgotten.
+func (c *Cache) Resume() {
+	c.Forget()
+	c.suspended.Store(false)
+}
+
+// A Write is a set of tables, or all of a space. Tables have numbers that mean the
+// same to all proxies of the origin.
 type Write struct {
 	All    bool
 	Tables []uint32

@@ -3,7 +3,6 @@ package cache
 import (
 	"errors"
 	"sync"
-	"time"
 	"unsafe"
 )
 
@@ -28,10 +27,10 @@ type Flight struct {
 	space *Space
 	key   string
 	stamp Stamp
-	sent  time.Time
+	sent  moment
 
 	mu       sync.Mutex
-	changed  chan struct{} // closed and replaced when there is more to read
+	changed  chan struct{} // closed when there is more to read; nil: nobody waits for it
 	drained  chan struct{} // likewise when a reader has read
 	body     [][]byte
 	first    int   // chunks that were dropped before body
@@ -59,13 +58,13 @@ type Reader struct {
 }
 
 // Join returns a reader of the flight for a key. Where there is none whose stamp is
-// still current, it makes one of st: then lead is true, and the caller must see to
+// still current, and that began less than the age of a fresh result ago, it makes one of st: then lead is true, and the caller must see to
 // it that the flight is written and ended. left is called at most once, from any
 // goroutine, when all readers have left a flight that has not ended.
 func (s *Space) Join(key []byte, st Stamp, left func()) (r *Reader, lead bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f, ok := s.flights[unsafe.String(unsafe.SliceData(key), len(key))]; ok && s.current(&f.stamp) {
+	if f, ok := s.flights[unsafe.String(unsafe.SliceData(key), len(key))]; ok && s.current(&f.stamp) && f.sent.age(s.cache.moment()) < s.Policy().MaxAge {
 		if r := f.reader(); r != nil {
 			return r, false
 		}
@@ -89,8 +88,7 @@ func (s *Space) Lead(key []byte, st Stamp) *Flight {
 }
 
 func (s *Space) newFlight(key string, st Stamp) *Flight {
-	f := &Flight{space: s, key: key, stamp: st, sent: s.cache.cfg.Now(), changed: make(chan struct{}), drained: make(chan struct{}),
-		readers: make(map[*Reader]struct{})}
+	f := &Flight{space: s, key: key, stamp: st, sent: s.cache.moment(), readers: make(map[*Reader]struct{})}
 	s.flights[key] = f
 	return f
 }
@@ -118,9 +116,40 @@ func (f *Flight) reader() *Reader {
 // Flight is what r reads.
 func (r *Reader) Flight() *Flight { return r.f }
 
-// Write adds to the result. It copies p. Where the result is too large to be stored
-// it blocks while the slowest reader is far behind.
+// Write adds to the result, and wakes who waits for it. It copies p. Where the result is
+// too large to be stored it blocks while the slowest reader is far behind.
 func (f *Flight) Write(p []byte) error {
+	err := f.Add(p)
+	f.Wake()
+	return err
+}
+
+// Wake wakes readers that wait for what was added.
+func (f *Flight) Wake() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	wake(&f.changed)
+}
+
+// wake closes a channel that somebody waits for. The flight's lock is held.
+func wake(c *chan struct{}) {
+	if *c != nil {
+		close(*c)
+		*c = nil
+	}
+}
+
+// waiting is the channel that wake will close. The flight's lock is held.
+func waiting(c *chan struct{}) <-chan struct{} {
+	if *c == nil {
+		*c = make(chan struct{})
+	}
+	return *c
+}
+
+// Add is Write for what more follows, or the end, at once: readers are not woken for it,
+// unless it blocks.
+func (f *Flight) Add(p []byte) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.size += int64(len(p))
@@ -128,7 +157,8 @@ func (f *Flight) Write(p []byte) error {
 		f.charge(int64(len(p)))
 	}
 	for f.passing && f.behind() > window && len(f.readers) > 0 {
-		wait := f.drained
+		wake(&f.changed)
+		wait := waiting(&f.drained)
 		f.mu.Unlock()
 		<-wait
 		f.mu.Lock()
@@ -137,8 +167,6 @@ func (f *Flight) Write(p []byte) error {
 		return ErrLeft
 	}
 	f.append(p)
-	close(f.changed)
-	f.changed = make(chan struct{})
 	return nil
 }
 
@@ -221,7 +249,7 @@ func (f *Flight) End(err error) {
 	f.space.cache.recording.Add(-f.charged)
 	f.charged = 0
 	f.ended, f.err = true, err
-	close(f.changed)
+	wake(&f.changed)
 	f.mu.Unlock()
 	f.forget()
 }
@@ -244,6 +272,13 @@ func (f *Flight) Stored() (stored, oversized bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.stored, f.oversize
+}
+
+// Size is how many bytes were written so far.
+func (f *Flight) Size() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.size
 }
 
 // ErrStopped is returned by Next when it was told not to wait any longer.
@@ -269,8 +304,7 @@ func (r *Reader) Next(stop <-chan struct{}) ([]byte, error) {
 				if r.off += len(b); r.off == cap(f.body[i]) {
 					r.chunk, r.off = r.chunk+1, 0
 				}
-				close(f.drained)
-				f.drained = make(chan struct{})
+				wake(&f.drained)
 				f.mu.Unlock()
 				return b, nil
 			}
@@ -287,7 +321,7 @@ func (r *Reader) Next(stop <-chan struct{}) ([]byte, error) {
 			}
 			return nil, err
 		}
-		wait := f.changed
+		wait := waiting(&f.changed)
 		f.mu.Unlock()
 		select {
 		case <-wait:
@@ -309,8 +343,7 @@ func (r *Reader) Leave() {
 		f.left = nil
 		f.deserted = left != nil // whoever asks from now on asks anew
 	}
-	close(f.drained)
-	f.drained = make(chan struct{})
+	wake(&f.drained)
 	f.mu.Unlock()
 	if last && left != nil {
 		left()

@@ -59,6 +59,54 @@ func TestPooling68Down(t *testing.T) {
 	})
 }
 
+// While dials fail only on their way, the line waits for another way: for two
+// seconds, and not where the origin itself says no.
+func TestPooling68Passing(t *testing.T) {
+	errLost := errors.New("the way is lost")
+	passing := func(err error) bool { return errors.Is(err, errLost) }
+	for _, tt := range []struct {
+		name  string
+		then  error // what dials come to after a second
+		wants error
+		after time.Duration // the last that the line may be told
+	}{
+		{"another way is found", nil, nil, time.Second + maxBackoff + tick},
+		{"none is found", errLost, errLost, patience + maxBackoff + tick},
+		{"the origin says no", errDown, errDown, time.Second + maxBackoff + tick},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := &origin{err: errLost}
+			run(t, o, Config[*fake]{Max: 5, Passing: passing}, func(t *testing.T, p *Pool[*fake]) {
+				time.AfterFunc(time.Second, func() { o.fail(tt.then) })
+				began := time.Now()
+				var wg sync.WaitGroup
+				for range 20 {
+					wg.Go(func() {
+						c, err := p.Get(p.Waiter(""))
+						if !errors.Is(err, tt.wants) {
+							t.Errorf("Get: %v, want %v", err, tt.wants)
+						}
+						if d := time.Since(began); d < time.Second || d > tt.after {
+							t.Errorf("told after %v, want at most %v", d, tt.after)
+						}
+						if err == nil {
+							p.Put(c)
+						}
+					})
+				}
+				wg.Wait()
+				if tt.wants == nil {
+					return
+				}
+				again := time.Now() // the outage is known by now
+				if _, err := p.Get(p.Waiter("")); !errors.Is(err, tt.wants) || time.Since(again) > tick {
+					t.Errorf("Get later: %v after %v, want %v at once", err, time.Since(again), tt.wants)
+				}
+			})
+		})
+	}
+}
+
 // One dial at a time asks whether the origin is back, however many wait.
 func TestPooling68Probe(t *testing.T) {
 	o := &origin{err: errDown, takes: 10 * time.Millisecond}

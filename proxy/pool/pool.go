@@ -32,6 +32,10 @@ var (
 type Config[C Conn] struct {
 	Dial func(context.Context) (C, error)
 	Full func(error) bool // whether a dial failed because the origin has no room for more; nil: never
+	// Passing is whether a dial failed on its way to the origin, which another
+	// may take soon; nil: never. The waiting are not told of such failures before
+	// dials have failed for two seconds.
+	Passing func(error) bool
 
 	// Max is the most connections, dials in flight included; 20 if zero. It is
 	// soft: connections from before a Renew that are still lent do not count,
@@ -90,6 +94,7 @@ type Pool[C Conn] struct {
 	failures int       // dials failed in a row
 	failed   error     // the last of them
 	retryAt  time.Time // no dial before it
+	hopeful  time.Time // the waiting are not told before it
 
 	room      int       // connections that the origin had room for
 	roomUntil time.Time // when that is forgotten
@@ -117,12 +122,12 @@ func New[C Conn](cfg Config[C]) *Pool[C] {
 	return p
 }
 
-// Configure changes everything but Dial and Full. Connections beyond a lower
+// Configure changes everything but Dial, Full and Passing. Connections beyond a lower
 // maximum are closed when they are next idle.
 func (p *Pool[C]) Configure(cfg Config[C]) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	cfg.Dial, cfg.Full = p.cfg.Dial, p.cfg.Full
+	cfg.Dial, cfg.Full, cfg.Passing = p.cfg.Dial, p.cfg.Full, p.cfg.Passing
 	cfg.defaults()
 	p.cfg = cfg
 	p.poke()
@@ -266,10 +271,11 @@ func (p *Pool[C]) forget(e *entry[C], why Reason) {
 }
 
 // down reports whether there is nothing to wait for: no connection is open that
-// will be lent again, and the next dial is a while off since the last has
-// failed. The lock is held.
+// will be lent again, the next dial is a while off since the last has failed, and
+// not only just now. The lock is held.
 func (p *Pool[C]) down() bool {
-	return p.failed != nil && len(p.live) == p.old && time.Now().Before(p.retryAt)
+	now := time.Now()
+	return p.failed != nil && len(p.live) == p.old && now.Before(p.retryAt) && !now.Before(p.hopeful)
 }
 
 // failWaiters tells the waiting what the origin said. The lock is held.
@@ -354,7 +360,7 @@ func (p *Pool[C]) Renew() {
 	defer p.mu.Unlock()
 	p.gen++
 	p.old = len(p.live)
-	p.failed, p.failures, p.retryAt, p.roomUntil = nil, 0, time.Time{}, time.Time{}
+	p.failed, p.failures, p.retryAt, p.hopeful, p.roomUntil = nil, 0, time.Time{}, time.Time{}, time.Time{}
 	for _, e := range p.idle {
 		p.retire(e, Renewed)
 	}

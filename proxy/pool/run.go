@@ -20,6 +20,10 @@ const (
 	maxBackoff = 1500 * time.Millisecond
 )
 
+// patience is how long dials may fail on their way before the waiting are told: a
+// tunnel has found another relay, or its connector has, by then.
+const patience = 2 * time.Second
+
 // noRoom is how long the maximum stays lowered after the origin had no room for
 // another connection: long beside a dial, short beside the wait of an operator
 // who has made room. Each time is drawn evenly from half to all of it.
@@ -114,7 +118,7 @@ func (p *Pool[C]) dialed(c C, err error, gen uint64) bool {
 	case p.closed, old:
 		return true
 	}
-	p.failures, p.failed, p.retryAt = 0, nil, time.Time{}
+	p.failures, p.failed, p.retryAt, p.hopeful = 0, nil, time.Time{}, time.Time{}
 	life := p.cfg.MaxLifetime
 	now := time.Now()
 	e := &entry[C]{c: c, gen: gen, expires: now.Add(life - life/5 + rand.N(2*life/5))}
@@ -125,8 +129,8 @@ func (p *Pool[C]) dialed(c C, err error, gen uint64) bool {
 	return false
 }
 
-// dialFailed backs off; with no connection left to wait for, it tells the
-// waiting what the origin said. The lock is held.
+// dialFailed backs off; with no connection left to wait for, and no hope of one
+// soon, it tells the waiting what the origin said. The lock is held.
 func (p *Pool[C]) dialFailed(err error) {
 	p.stats.DialErrors++
 	p.failures++
@@ -134,11 +138,17 @@ func (p *Pool[C]) dialFailed(err error) {
 	d := min(maxBackoff, minBackoff<<min(p.failures-1, 10))
 	now := time.Now()
 	p.retryAt = now.Add(d/2 + rand.N(d/2))
+	switch passing := p.cfg.Passing != nil && p.cfg.Passing(err); {
+	case !passing:
+		p.hopeful = time.Time{}
+	case p.failures == 1:
+		p.hopeful = now.Add(patience)
+	}
 	if p.cfg.Full != nil && p.cfg.Full(err) {
 		p.room = max(len(p.live)-p.old, 1)
 		p.roomUntil = now.Add(noRoom/2 + rand.N(noRoom/2))
 	}
-	if len(p.live) == p.old {
+	if len(p.live) == p.old && !now.Before(p.hopeful) {
 		p.failWaiters()
 	}
 }

@@ -82,6 +82,24 @@ func (p *Pool[C]) Stats() Stats {
 	return s
 }
 
+// Add adds the counts of another pool, for two that are to be looked at as one.
+func (s *Stats) Add(o Stats) {
+	s.Live, s.Idle, s.Dialing, s.Waiting, s.Pinned = s.Live+o.Live, s.Idle+o.Idle, s.Dialing+o.Dialing, s.Waiting+o.Waiting, s.Pinned+o.Pinned
+	s.Max = max(s.Max, o.Max)
+	s.OldestWait, s.OldestLease = max(s.OldestWait, o.OldestWait), max(s.OldestLease, o.OldestLease)
+	if s.Failure == nil {
+		s.Failure = o.Failure
+	}
+	s.Gets, s.Waits, s.Timeouts = s.Gets+o.Gets, s.Waits+o.Waits, s.Timeouts+o.Timeouts
+	for i := range s.Dials {
+		s.Dials[i] += o.Dials[i]
+	}
+	for i := range s.Retired {
+		s.Retired[i] += o.Retired[i]
+	}
+	s.DialErrors, s.Renewals = s.DialErrors+o.DialErrors, s.Renewals+o.Renewals
+}
+
 // Waits are how long clients waited in line until they were lent a connection.
 func (p *Pool[C]) Waits() *Histogram { return &p.waits }
 
@@ -137,4 +155,16 @@ func (h *Histogram) Quantile(q float64) time.Duration {
 		}
 	}
 	return FirstBucket << Buckets
+}
+
+// Merged is one histogram of what several have counted until now.
+func Merged(of ...*Histogram) *Histogram {
+	all := new(Histogram)
+	for _, h := range of {
+		for i := range h.counts {
+			all.counts[i].Add(h.counts[i].Load())
+		}
+		all.sum.Add(h.sum.Load())
+	}
+	return all
 }

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"strings"
+	"sync"
 	"time"
 	_ "time/tzdata" // the programs run where no zone is installed
 	"unsafe"
@@ -84,12 +85,19 @@ func zone(name string) *time.Location {
 	if !strings.Contains(name, "/") && name != "UTC" && name != "GMT" || strings.ContainsAny(name, "<>+") {
 		return nil
 	}
+	if l, ok := zones.Load(name); ok {
+		return l.(*time.Location)
+	}
 	l, err := time.LoadLocation(name)
 	if err != nil {
 		return nil
 	}
+	zones.Store(name, l)
 	return l
 }
+
+// zones are those that were asked for, by name. Only what the system's files have gets in, some thousand names.
+var zones sync.Map
 
 // today is the date in the session's zone. It reports false close to midnight.
 func (s *cacheSettings) today(now time.Time) (string, bool) {

@@ -15,7 +15,7 @@ func (s *Server) cancel(req *pgwire.Startup) {
 	s.mu.Lock()
 	c := s.clients[req.PID]
 	s.mu.Unlock()
-	if c == nil || subtle.ConstantTimeCompare(req.Secret, c.secret[:]) != 1 {
+	if c == nil || subtle.ConstantTimeCompare(req.Secret, c.secret) != 1 {
 		return
 	}
 	select {

@@ -1,7 +1,6 @@
 package postgres
 
 import (
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -9,15 +8,11 @@ import (
 
 	"github.com/sluicedb/sluice/protocol/pgwire"
 	"github.com/sluicedb/sluice/proxy/query"
+	"github.com/sluicedb/sluice/proxy/results"
 )
 
 const (
-	// minPoll and maxPoll bound the time between two looks at the catalog, which
-	// is half of the results' age: a change is seen before a result that it makes
-	// wrong has ended by itself.
-	minPoll = time.Second
-	maxPoll = 30 * time.Second
-	// catalogTimeout bounds one look at it.
+	// catalogTimeout bounds one look at the catalog.
 	catalogTimeout = 20 * time.Second
 	// maxCatalog bounds what is read of a catalog, in bytes: 100,000 tables of
 	// ten columns.
@@ -26,102 +21,65 @@ const (
 
 var errCatalogSize = errors.New("catalog is too large")
 
-// keep looks at the catalog as long as it is asked for, until ctx ends.
-func (r *results) keep(ctx context.Context, d *Database) {
-	var fingerprint string
-	for {
-		p := r.space.Policy()
-		wait := min(max(p.MaxAge/2, minPoll), maxPoll)
-		t := time.NewTimer(wait)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return
-		case <-r.poke:
-			t.Stop()
-		case <-t.C:
-			if !r.on.Load() || r.now().UnixNano()-r.used.Load() > int64(p.MaxAge+p.Stale+wait) {
-				r.known.Store(false) // nobody has asked for as long as a result lives
-				continue
-			}
-		}
-		if !r.on.Load() {
-			continue
-		}
-		if err := r.look(d, &fingerprint); err != nil {
-			r.known.Store(false)
-			fingerprint = ""
-			select { // not again at once, however many ask
-			case <-ctx.Done():
-				return
-			case <-time.After(minPoll):
-			}
-		}
-	}
-}
+// A reader reads the catalog by an origin connection of the pool's.
+type reader struct{ *origin }
 
-// look compares the catalog with its fingerprint and loads it where that is
-// another. What is in doubt while it looks stays in doubt.
-func (r *results) look(d *Database, fingerprint *string) error {
+func (d *Database) openCatalog() (results.Origin, error) {
 	o, err := d.pool.Get(d.pool.Waiter(""))
 	if err != nil {
-		return err
+		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			d.pool.Discard(o)
-			return
-		}
-		o.unnamed = unnamedOwner{} // which any simple query destroys
-		o.Release()
-		d.pool.Put(o)
-	}()
-	if err = o.plain(); err != nil { // a client's settings must not decide what is seen
-		return err
+	if err = o.plain(); err == nil { // a client's settings must not decide what is seen
+		err = o.SetDeadline(time.Now().Add(catalogTimeout))
 	}
-	if err = o.SetDeadline(time.Now().Add(catalogTimeout)); err != nil {
-		return err
-	}
-	select {
-	case <-r.poke: // what was doubted until now is looked at now
-	default:
-	}
-	doubts := r.doubts.Load()
-	print, err := o.ask(query.FingerprintSQL)
 	if err != nil {
-		return err
+		d.pool.Discard(o)
+		return nil, err
 	}
-	if len(print) != 1 || len(print[0]) != 1 {
-		err = fmt.Errorf("%w: fingerprint", pgwire.ErrProtocol)
-		return err
-	}
-	if print[0][0] != *fingerprint || !r.statements.Ready() {
-		if err = r.load(o); err != nil {
-			return err
-		}
-		*fingerprint = print[0][0]
-	}
-	r.settle(doubts)
-	err = o.SetDeadline(time.Time{})
-	return err
+	return reader{o}, nil
 }
 
-// load reads the catalog. Results of before are forgotten once it is in force.
-func (r *results) load(o *origin) error {
+// Done implements results.Origin.
+func (r reader) Done(err error) {
+	o := r.origin
+	if err == nil {
+		err = o.SetDeadline(time.Time{})
+	}
+	if err != nil {
+		o.db.pool.Discard(o)
+		return
+	}
+	o.unnamed = unnamedOwner{} // which any simple query destroys
+	o.Release()
+	o.db.pool.Put(o)
+}
+
+// Fingerprint implements results.Origin.
+func (r reader) Fingerprint() (string, error) {
+	rows, err := r.ask(query.FingerprintSQL)
+	if err == nil && (len(rows) != 1 || len(rows[0]) != 1) {
+		err = fmt.Errorf("%w: fingerprint", pgwire.ErrProtocol)
+	}
+	if err != nil {
+		return "", err
+	}
+	return rows[0][0], nil
+}
+
+// Load implements results.Origin.
+func (r reader) Load() (query.Source, error) {
 	rows := make([][][]string, len(query.CatalogSQL))
 	for i, sql := range query.CatalogSQL {
 		var err error
-		if rows[i], err = o.ask(sql); err != nil {
-			return err
+		if rows[i], err = r.ask(sql); err != nil {
+			return nil, err
 		}
 	}
 	c, err := query.NewCatalog(rows)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	r.statements.SetCatalog(c)
-	r.space.Renew()
-	return nil
+	return query.Postgres(c), nil
 }
 
 // ask runs a query of the proxy's own and returns its rows in text, NULL as "".

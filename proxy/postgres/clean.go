@@ -95,7 +95,7 @@ func (o *origin) reset(left leftovers) error {
 			return err
 		}
 	}
-	o.state, o.unnamed = "", unnamedOwner{} // which any simple query destroys
+	o.state, o.unnamed, o.numbers = "", unnamedOwner{}, numbersOwner{} // any simple query destroys the unnamed statement
 	if deallocate {
 		o.prepared.clear()
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/protocol/stream/bufconn"
 	"github.com/sluicedb/sluice/proxy/pool"
 	"github.com/sluicedb/sluice/proxy/query"
 )
@@ -30,7 +31,7 @@ type client struct {
 	startup []pgwire.Param // until greeted
 	id      uint64
 	pid     uint32
-	secret  [4]byte
+	secret  []byte
 
 	welcomed time.Time // when it was logged in
 
@@ -54,6 +55,7 @@ type client struct {
 	again    bool  // there is more to take of what was read
 	lastWord bool  // it is served once more though it is to go
 	began    int64 // unix nanoseconds: when the origin was asked for what runs; 0: nothing does
+	worked   bool  // something was asked for in this lease beside BEGIN
 	groups   int   // replies with ReadyForQuery asked for in this lease
 	spare    int   // Syncs sent ahead of a COPY, which ignores them if it does not fail before
 	writing  bool  // the serving goroutine is about to write to the origin
@@ -61,23 +63,30 @@ type client struct {
 	leaving  bool  // the pump ends at once
 	farewell bool  // the origin said FATAL, and the driver was told
 	left     leftovers
-	ended    error // why the pump ended the client
+	refused  *pgwire.Error // why there was no origin connection for the group that is skipped
+	opening  bool          // the group under way may begin a transaction block
+	ended    error         // why the pump ended the client
 	session  session
 	mail     mailbox // has its own lock
 
-	statements map[string]*named // by the driver's names
-	namedBytes int               // of their bodies
-	closed     map[string]uint64 // names whose Close is not answered, with its group
-	unnamed    []byte            // body of the unnamed one
-	unnamedOK  bool
-	unnamedGen uint64
-	doubts     int    // messages not answered that make or forget the unnamed statement
-	doubtGroup uint64 // of the last of them
-	unnamedHas judgement
-	bound      bound // by the last Bind of this lease
-	settings   cacheSettings
-	inner      bool   // it asks on behalf of others: see runner
-	writes     writes // not yet known to be committed
+	statements  map[string]*named // by the driver's names
+	namedBytes  int               // of their bodies
+	closed      map[string]uint64 // names whose Close is not answered, with its group
+	freeing     bool              // any name may go with what is owed
+	unnamed     []byte            // body of the unnamed one
+	unnamedOK   bool
+	unnamedGen  uint64
+	unnamedTold shape  // what the driver knows of its columns
+	doubts      int    // messages not answered that make or forget the unnamed statement
+	doubtGroup  uint64 // of the last of them
+	unnamedHas  judgement
+	bound       bound // by the last Bind of this lease
+	settings    cacheSettings
+	inner       bool           // it asks on behalf of others: see runner
+	writes      writes         // not yet known to be committed
+	altered     bool           // a command that changes the catalog was told of in this transaction
+	missed      int            // why what comes now was not looked up
+	verdict     *query.Verdict // on what was looked up last, if it is short
 
 	tidying  atomic.Int64 // unix nanoseconds: since when a tidy is under way; 0: none is
 	dead     atomic.Bool  // writes to the driver are pointless
@@ -101,9 +110,14 @@ type partial struct {
 	drop bool // they are not passed on
 }
 
-// serve runs until the driver leaves or must.
+// serve runs until the driver leaves or must. It takes no deferred leave: what panics may hold the lock, and should end the process.
 func (c *client) serve() error {
-	defer c.end()
+	err := c.steps()
+	c.end()
+	return err
+}
+
+func (c *client) steps() error {
 	for {
 		if !c.again {
 			err := error(errIdle)
@@ -140,13 +154,6 @@ func (c *client) unwelcome() bool {
 
 // errIdle stands for reading from a driver that is to go and may.
 var errIdle = errors.New("idle")
-
-// attached reports whether the client has an origin connection.
-func (c *client) attached() bool {
-	c.leaseMu.Lock()
-	defer c.leaseMu.Unlock()
-	return c.origin != nil
-}
 
 // spared reports whether reading failed only because the client looked idle when
 // it was to go: it has begun a transaction since, and may finish that.
@@ -186,7 +193,7 @@ func (c *client) lost(err error) error {
 	if c.silent.Load() {
 		return c.fail(errSilent)
 	}
-	if errors.Is(err, pgwire.ErrBufferFull) {
+	if errors.Is(err, bufconn.ErrBufferFull) {
 		return c.fail(pgwire.Fatalf(pgwire.CodeLimitExceeded, "message header exceeds %d bytes", pgwire.BufferSize))
 	}
 	return fmt.Errorf("read from driver: %w", err)
@@ -226,31 +233,6 @@ func (c *client) step() error {
 	c.requests.hold()
 	c.mu.Unlock()
 	return nil
-}
-
-// begin notes when what the origin is asked for now began.
-func (c *client) begin() {
-	if c.began != 0 {
-		return
-	}
-	c.began = time.Now().UnixNano()
-	c.paused.Store(0)
-	if c.since.CompareAndSwap(0, c.began) {
-		c.canceled.Store(0) // the watch may have come late with one
-	}
-}
-
-// beginNext notes that what ran is done, and that the next of a pipeline has begun
-// where more is owed.
-func (c *client) beginNext() {
-	if c.began == 0 || c.ledger.n == 0 {
-		return
-	}
-	now := time.Now().UnixNano()
-	c.db.counts.took.Observe(time.Duration(now - c.began))
-	c.began = now
-	c.canceled.Store(0)
-	c.since.Store(now)
 }
 
 // stepDuplex writes while the pump reads, and waits for the pump at a boundary.
@@ -303,13 +285,6 @@ func (c *client) hear(err error) error {
 	return err
 }
 
-// settled reports whether the origin connection owes nothing and is owed
-// nothing, so that it may be tidied and go to another client. The lock is held.
-func (c *client) settled() bool {
-	return c.ledger.n == 0 && c.status == pgwire.TxIdle && !c.unsynced && !c.copying && !c.writing &&
-		c.taking.left == 0 && c.giving.left == 0 && c.requests.pending() == 0
-}
-
 // fail tells the driver why its connection ends, if err is meant for it. The lock
 // is held, so that no reply is half written.
 func (c *client) fail(err error) error {
@@ -322,84 +297,6 @@ func (c *client) fail(err error) error {
 	_ = c.conn.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = c.conn.Write(e.Append(nil))
 	return err
-}
-
-// attach leases an origin connection and brings it into the client's state. The
-// lock is held.
-func (c *client) attach() *pgwire.Error {
-	c.since.Store(time.Now().UnixNano())
-	if c.replies.pending() > 0 { // answers to what came before need not wait
-		_ = c.writeReplies()
-	}
-	o, err := c.db.pool.Get(c.waiter)
-	if err != nil {
-		c.rest()
-		return poolError(err)
-	}
-	c.leaseMu.Lock()
-	c.origin = o
-	c.leaseMu.Unlock()
-	c.writes.unseen = !c.watching() && !c.inner
-	if side, ok := c.conn.Conn.(*flightConn); ok {
-		side.zone = o.zone
-	}
-	c.replies.gather()
-	c.replies.src = o.Conn
-	if o.state != c.session.state.id {
-		return c.applyState()
-	}
-	return nil
-}
-
-// detach gives the origin connection back. What of its replies is not written
-// yet is kept. The lock is held.
-func (c *client) detach() {
-	c.replies.hold()
-	o := c.origin
-	c.leaseMu.Lock()
-	c.origin = nil
-	cut := o.cut
-	c.leaseMu.Unlock()
-	c.replies.src = nil
-	c.settleWrites(cut || c.ledger.n > 0 || c.unsynced || c.left.session&query.Spoilt != 0)
-	left := c.left
-	left.status = c.status
-	if left.session != query.Clean || c.session.open() {
-		if left.session |= query.Dirty | c.session.pins | c.session.asked.reasons; c.dead.Load() {
-			left.session |= query.Prepares // for all that is known
-		}
-		c.forgetLeft()
-	} else if c.db.cfg.Load().AlwaysReset {
-		left.session = query.Dirty
-	}
-	if c.session.temps { // gone by now, or not: what was prepared meanwhile may be of their columns
-		left.session |= query.Dirty | query.Temps
-		c.session.temps = false
-	}
-	c.left, c.status, c.bound = leftovers{}, pgwire.TxIdle, bound{}
-	c.groups, c.spare = 0, 0
-	c.ledger.shrink()
-	c.rest()
-	if cut || len(o.Bytes()) > 0 { // deadlines, or messages that nobody waits for
-		left.session |= query.Spoilt
-	}
-	c.s.giveBack(o, left)
-}
-
-// rest notes that nothing runs. The lock is held.
-func (c *client) rest() {
-	c.since.Store(0)
-	c.canceled.Store(0)
-	now := int64(0)
-	if c.began != 0 {
-		now = time.Now().UnixNano()
-		c.db.counts.took.Observe(time.Duration(now - c.began))
-		c.began = 0
-	}
-	if c.origin == nil || c.status == pgwire.TxIdle && !c.unsynced && !c.copying { // it may keep the connection then
-		now = 0
-	}
-	c.paused.Store(now)
 }
 
 // end leaves nothing of the client behind.

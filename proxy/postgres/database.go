@@ -7,15 +7,15 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
-	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/sluicedb/sluice/protocol/pgwire"
 	"github.com/sluicedb/sluice/proxy/cache"
+	"github.com/sluicedb/sluice/proxy/dialect"
 	"github.com/sluicedb/sluice/proxy/pool"
 	"github.com/sluicedb/sluice/proxy/query"
+	"github.com/sluicedb/sluice/proxy/results"
 )
 
 // Config is what the dialect needs to know of a database.
@@ -37,30 +37,22 @@ type Config struct {
 	Generation int64
 
 	Limits
-	// Cache is where results are kept, as Caching says; nil: nowhere. Neither
-	// changes with SetConfig.
+	// Cache is where results are kept, as Caching says; nil: nowhere. With
+	// KeepNothing none are, and Wrote is told of what is written all the same. None
+	// of them changes with SetConfig.
 	Cache                  *cache.Cache
 	Caching                cache.Policy
-	Policy                 Policy // what becomes of what clients change in their sessions
-	AlwaysReset            bool   // reset an origin connection after every client that used it
-	ForwardApplicationName bool   // the origin sees the drivers' application_name
+	KeepNothing            bool
+	Wrote                  func(w cache.Write, ddl, inDoubt bool) // tells other proxies of a write, see Database.Wrote; it must not block; nil: there are none
+	Policy                 Policy                                 // what becomes of what clients change in their sessions
+	AlwaysReset            bool                                   // reset an origin connection after every client that used it
+	ForwardApplicationName bool                                   // the origin sees the drivers' application_name
 }
 
-// Limits bound what clients of a database may take. What is zero has the pool's
-// default, or no limit where there is no such default.
-type Limits struct {
-	MaxConns               int           // most origin connections
-	MinConns               int           // kept open
-	MaxPinned              int           // most that sessions keep for themselves, beside MaxConns; 0: as many again
-	ConnectTimeout         time.Duration // of one dial of the origin, login included
-	WaitTimeout            time.Duration // of a client in line for a connection
-	IdleTimeout            time.Duration // of a connection that nobody needs
-	MaxLifetime            time.Duration // of a connection
-	QueryTimeout           time.Duration // a statement that runs longer is cancelled; 0: none
-	IdleTransactionTimeout time.Duration // a client that is silent in a transaction for longer is disconnected; 0: none
-}
+// Limits bound what clients of a database may take.
+type Limits = dialect.Limits
 
-func (l *Limits) pool() pool.Config[*origin] {
+func poolConfig(l *Limits) pool.Config[*origin] {
 	return pool.Config[*origin]{
 		Max: l.MaxConns, MinIdle: l.MinConns, MaxPinned: l.MaxPinned, DialTimeout: l.ConnectTimeout, WaitTimeout: l.WaitTimeout,
 		IdleTimeout: l.IdleTimeout, MaxLifetime: l.MaxLifetime,
@@ -81,12 +73,13 @@ type Database struct {
 	goodParams sync.Map                       // ids of states of start-up packets that an origin accepted
 	goodCount  atomic.Int64
 	goodLogin  atomic.Pointer[string] // the password that an origin accepted last
-	failover   failover
-	results    *results // nil where nothing is cached
+	sequences  atomic.Bool            // clients ask for lastval or currval
+	oldWire    atomic.Bool            // the origin refuses to hear of protocol 3.2
+	failover   dialect.Failover
+	results    *results.Results // nil where nothing is cached
 	counts     counts
 
-	generationsMu sync.Mutex
-	generations   map[int64]int // open origin connections
+	generations dialect.Generations // of open origin connections
 }
 
 // maxGoodParams bounds goodParams; beyond it start-up parameters are tried anew
@@ -136,20 +129,24 @@ func NewDatabase(name string, cfg Config, credentials map[string]*pgwire.Verifie
 	d.hub = newHub(d)
 	d.cfg.Store(&cfg)
 	d.SetCredentials(credentials)
-	poolConfig := cfg.Limits.pool()
-	poolConfig.Dial, poolConfig.Full = d.dialCounted, isFull
-	d.pool = pool.New(poolConfig)
+	pc := poolConfig(&cfg.Limits)
+	pc.Dial, pc.Full, pc.Passing = d.dialCounted, isFull, isPassing
+	d.pool = pool.New(pc)
 	if cfg.Cache != nil {
-		d.results = newResults(cfg.Cache, cfg.Caching)
+		d.results = results.New(results.Config{Cache: cfg.Cache, Policy: cfg.Caching, Nothing: cfg.KeepNothing, Tell: cfg.Wrote,
+			Unknown: query.Postgres(nil), Missed: missedWords, MissedCatalog: missedCatalog})
 	}
 	return d
 }
+
+// Results are what is known of results of queries; nil where the database has no cache.
+func (d *Database) Results() *results.Results { return d.results }
 
 // Run keeps the pool until ctx ends.
 func (d *Database) Run(ctx context.Context) {
 	var kept sync.WaitGroup
 	if d.results != nil {
-		kept.Go(func() { d.results.keep(ctx, d) })
+		kept.Go(func() { d.results.Keep(ctx, d.openCatalog) })
 	}
 	kept.Go(func() { d.hub.run(ctx) })
 	d.pool.Run(ctx)
@@ -162,11 +159,18 @@ func isFull(err error) bool {
 	return ok && pe.Code == pgwire.CodeTooManyConnections
 }
 
+// isPassing reports whether a dial failed before the origin had anything to say.
+func isPassing(err error) bool {
+	_, answered := errors.AsType[*pgconn.PgError](err)
+	return !answered && dialect.Passing(err)
+}
+
 // SetConfig changes limits at once, and how origin connections are made from
 // the next one on.
 func (d *Database) SetConfig(cfg Config) {
 	d.cfg.Store(&cfg)
-	d.pool.Configure(cfg.Limits.pool())
+	d.oldWire.Store(false) // it may be another origin
+	d.pool.Configure(poolConfig(&cfg.Limits))
 }
 
 // Renew makes the next client of every origin connection get a new one.
@@ -175,8 +179,8 @@ func (d *Database) Renew() {
 	d.pool.Renew()
 	d.hub.renew()
 	if d.results != nil {
-		d.results.doubt()
-		d.PurgeCache()
+		d.results.Doubt()
+		d.results.Purge()
 	}
 }
 
@@ -188,16 +192,10 @@ func (d *Database) SetCredentials(credentials map[string]*pgwire.Verifier) {
 // Name is what drivers give as the database's name.
 func (d *Database) Name() string { return d.name }
 
-// Counts are totals of a database since it was made.
-type Counts struct {
-	Queries, RePrepares, ParamSets, Resets, Cancels, ClientsGone, Failovers uint64
-	PinnedBy                                                                map[string]int // clients that keep their origin connection at the moment, by reason
-}
-
 // Counts reads the totals.
-func (d *Database) Counts() Counts {
+func (d *Database) Counts() dialect.Counts {
 	c := &d.counts
-	return Counts{
+	return dialect.Counts{
 		Queries: c.queries.Load(), RePrepares: c.rePrepares.Load(), ParamSets: c.paramSets.Load(),
 		Resets: c.resets.Load(), Cancels: c.cancels.Load(), ClientsGone: c.clientsGone.Load(), Failovers: c.failovers.Load(),
 		PinnedBy: c.byReason(),
@@ -234,9 +232,9 @@ func poolError(err error) *pgwire.Error {
 		e.Hint = refusals[pg.Code]
 		return e
 	}
-	reason := dialReason(err)
+	reason := dialect.Reason(err)
 	e := pgwire.Errorf(pgwire.CodeSystemError, "Server connection attempt failed: %s", reason)
-	e.Hint = mends[reason]
+	e.Hint = dialect.Mends[reason]
 	return e
 }
 
@@ -247,46 +245,4 @@ var refusals = map[string]string{
 	pgwire.CodeInvalidAuthorization: "The origin refused the database's origin user: check that user, and pg_hba.conf at the origin.",
 	pgwire.CodeUnknownDatabase:      "Check the database's name at the origin.",
 	pgwire.CodeTooManyConnections:   "The origin has no room for more connections: lower the database's origin connection limit, or raise max_connections at the origin.",
-}
-
-// mends are what to do about a reason, where that is known.
-var mends = map[string]string{
-	"connection_refused":         "Nothing listens at the origin's host and port, or a firewall rejects the connection.",
-	"connection_timeout":         "Check the origin's host, port and firewall.",
-	"tls_not_supported":          "Turn TLS on at the origin.",
-	"address_not_admitted":       "Put the origin behind a tunnel, or start the proxy with --direct-origins any.",
-	"certificate_verify_failed":  "Give the database the CA certificate that the origin's certificate leads to, or the name that it is made out to.",
-	"cleartext_password_refused": "The origin asks for the password in the clear, which is for verified TLS only: give the database the CA certificate, or use SCRAM at the origin.",
-	"plaintext_refused":          "The database has no TLS, and its hostname does not lead to a unix socket or a loopback address beside a connector: turn TLS on, or route it to one.",
-	"unauthenticated":            "The database's access client ID and secret are not those of a valid service token.",
-	"denied":                     "No policy of the hostname's application admits the database's service token.",
-	"no_tunnel":                  "Route the hostname to a tunnel.",
-	"no_connector":               "Start sluice-connector with the tunnel's token.",
-	"unknown_host":               "The connector has no rule for the hostname yet.",
-	"origin_refused":             "Nothing listens at the address that the hostname is routed to.",
-	"origin_timeout":             "The origin did not answer the connector: check the address that the hostname is routed to.",
-	"origin_unreachable":         "The connector cannot reach the address that the hostname is routed to.",
-	"draining":                   "The relay is stopping: try again.",
-}
-
-// dialReason names the kind of a failed dial, in one safe word.
-func dialReason(err error) string {
-	var r interface{ Reason() string }
-	var cert *tls.CertificateVerificationError
-	var ne net.Error
-	switch {
-	case errors.As(err, &r):
-		return r.Reason()
-	case errors.As(err, &cert):
-		return "certificate_verify_failed"
-	case errors.Is(err, syscall.ECONNREFUSED):
-		return "connection_refused"
-	case errors.Is(err, ErrPlaintextOrigin):
-		return "tls_not_supported"
-	case errors.Is(err, errCleartext):
-		return "cleartext_password_refused"
-	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &ne) && ne.Timeout():
-		return "connection_timeout"
-	}
-	return "connection_failed"
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 
 	"github.com/sluicedb/sluice/protocol/pgwire"
-	"github.com/sluicedb/sluice/proxy/query"
 )
 
 func malformed(what string) error {
@@ -60,13 +59,18 @@ func (c *client) takeParse(full int, b []byte) (taken, error) {
 		}
 		rest, avail = 0, 0
 	}
-	if t, ok, err := c.ready(pgwire.MsgParse, rest, avail); !ok {
+	name, body, _ := pgwire.CString(msg)
+	var leaves judgement // named, what was prepared before was seen before
+	if len(name) == 0 || c.origin == nil || c.origin.numbers == manyClients {
+		leaves = judge(textOf(body), c.standard())
+		c.foresee(&leaves)
+	}
+	if t, ok, err := c.ready(pgwire.MsgParse, rest, avail, leaves.opens); !ok {
 		return t, err
 	}
 	c.unsynced = true
-	name, body, _ := pgwire.CString(msg)
 	if len(name) == 0 {
-		c.setUnnamed(body)
+		c.setUnnamed(body, leaves)
 		c.origin.unnamed = unnamedOwner{c.id, c.unnamedGen}
 		c.doubt()
 		c.ledger.push(entry{kind: pgwire.MsgParse, gen: c.unnamedGen})
@@ -86,15 +90,15 @@ func (c *client) takeParse(full int, b []byte) (taken, error) {
 
 // setUnnamed remembers the client's unnamed statement, for drivers that bind it
 // after a Sync, on an origin connection that may be another then.
-func (c *client) setUnnamed(body []byte) {
+func (c *client) setUnnamed(body []byte, leaves judgement) {
 	if cap(c.unnamed) > keptUnnamed {
 		c.unnamed = nil
 	}
 	c.unnamed = append(c.unnamed[:0], body...)
 	c.unnamedOK = true
 	c.unnamedGen++
-	text, _, _ := pgwire.CString(body)
-	c.unnamedHas = judge(text, c.standard())
+	c.unnamedTold = shapeUnknown
+	c.unnamedHas = leaves
 }
 
 // doubt notes a message that makes or forgets the unnamed statement, unless an
@@ -129,8 +133,12 @@ func (c *client) forgotten() bool {
 }
 
 // unsure reports whether a name was parsed or closed in another group that is not
-// answered yet: whether it exists is the origin's to say.
+// answered yet, or may be deallocated by what is owed: whether it exists is the
+// origin's to say.
 func (c *client) unsure(name []byte) bool {
+	if c.freeing = c.freeing && c.ledger.owed > 0; c.freeing {
+		return true
+	}
 	if !c.unanswered() {
 		return false
 	}
@@ -142,15 +150,6 @@ func (c *client) unsure(name []byte) bool {
 	}
 	group, closed := c.closed[string(name)]
 	return closed && group != c.group
-}
-
-// putParse sends a Parse to the origin.
-func (c *client) putParse(name, body []byte) {
-	c.requests.gather()
-	b := c.requests.buffer()
-	*b = pgwire.AppendHeader(*b, pgwire.MsgParse, len(name)+1+len(body))
-	*b = append(append(*b, name...), 0)
-	*b = append(*b, body...)
 }
 
 // parseNamed prepares a statement under a name of the client's: nothing is sent
@@ -181,46 +180,6 @@ func (c *client) parseNamed(name string, body []byte) {
 	c.prepare(st, e)
 }
 
-// onOrigin reports whether the origin connection will have st when it comes to
-// the client's next message, if it comes to it: an error of the same group makes
-// it skip that.
-func (c *client) onOrigin(st *statement) bool {
-	p := c.origin.prepared.get(st)
-	return p != nil && (p.pending == 0 || p.parsed && p.group == c.group)
-}
-
-// prepare sends the Parse of a statement. A Close goes before it where there are
-// too many, and where a Parse of st is on its way that may yet fail: one or the
-// other finds nothing then, which is no error.
-func (c *client) prepare(st *statement, e entry) {
-	set := &c.origin.prepared
-	if old := set.get(st); old != nil {
-		c.closeOnOrigin(old)
-	}
-	for old := set.surplus(); old != nil; old = set.surplus() {
-		c.closeOnOrigin(old)
-	}
-	e.on = set.parse(st, c.group)
-	c.ledger.push(e)
-	c.putParse([]byte(st.name), []byte(st.body))
-}
-
-func (c *client) closeOnOrigin(old *prepared) {
-	c.requests.gather()
-	b := c.requests.buffer()
-	*b = pgwire.AppendHeader(*b, pgwire.MsgClose, len(old.name)+2)
-	*b = append(append(append(*b, 'S'), old.name...), 0)
-	c.origin.prepared.close(old)
-	c.ledger.push(entry{kind: pgwire.MsgClose, flags: own, on: old})
-}
-
-// provoke makes the origin fail in the message's place, so that its transaction
-// fails as PostgreSQL's would, and has its error replaced.
-func (c *client) provoke(e *pgwire.Error) {
-	c.putDescribe("\x01" + namePrefix + "none")
-	c.ledger.push(entry{kind: pgwire.MsgDescribe, err: e})
-}
-
 // errNames is given where the names of a Bind, Describe or Close do not fit a buffer.
 var errNames = errors.New("names of portal and statement are too long")
 
@@ -237,7 +196,7 @@ func (c *client) takeBind(full int, b []byte) (taken, error) {
 	if c.unsure(name) {
 		return taken{wait: true}, nil
 	}
-	if t, ok, err := c.ready(pgwire.MsgBind, full, len(b)); !ok {
+	if t, ok, err := c.ready(pgwire.MsgBind, full, len(b), c.origin == nil && c.leaves(name).opens); !ok {
 		return t, err
 	}
 	c.unsynced = true
@@ -250,8 +209,10 @@ func (c *client) takeBind(full int, b []byte) (taken, error) {
 		return t, nil
 	}
 	if about.stmt != nil {
+		c.opening = c.opening || about.stmt.leaves.opens
 		c.noteWrite(textOf(stringBytes(about.stmt.body)))
 	} else {
+		c.opening = c.opening || c.unnamedHas.opens
 		c.noteWrite(textOf(c.unnamed))
 	}
 	c.bound.set(portal, about)
@@ -269,75 +230,6 @@ func (c *client) takeBind(full int, b []byte) (taken, error) {
 	*o = append(append(*o, st.name...), 0)
 	c.pass(full-pgwire.HeaderSize-names, len(tail), false)
 	return taken{}, nil
-}
-
-// A target is the statement that a Bind or Describe is about.
-type target struct {
-	stmt    *statement // nil for the unnamed one, which is passed on under the driver's name
-	named   *named
-	on      *prepared
-	refused bool // there is none: an error was provoked in the message's place
-}
-
-// target finds the statement that a Bind or Describe is about and sees to it
-// that the origin connection has it, with the columns that the driver knows unless
-// it is told them anyway. For that the message may have to wait.
-func (c *client) target(name []byte, told bool) (target, taken, error) {
-	if len(name) == 0 {
-		about, err := c.unnamedTarget()
-		return about, taken{}, err
-	}
-	n := c.statements[string(name)]
-	if n == nil && c.mayHave(query.Prepares) { // perhaps of PREPARE
-		c.left.session |= query.Dirty
-		return target{}, taken{}, nil
-	}
-	if n == nil {
-		c.provoke(pgwire.Errorf(pgwire.CodeUnknownStatement, "prepared statement %q does not exist", name))
-		return target{refused: true}, taken{}, nil
-	}
-	if n.stmt.stale.Load() && (told || n.told.comparable()) {
-		c.renew(n)
-	}
-	st := n.stmt
-	if err := c.note(&st.leaves); err != nil {
-		return target{}, taken{}, err
-	}
-	if !c.onOrigin(st) {
-		c.db.counts.rePrepares.Add(1)
-		c.prepare(st, entry{kind: pgwire.MsgParse, flags: own, stmt: st})
-	}
-	on := c.origin.prepared.get(st)
-	switch {
-	case told || !n.told.comparable() || on.shape == n.told:
-	case on.shape == shapeUnknown:
-		c.putDescribe(st.name)
-		c.ledger.push(entry{kind: pgwire.MsgDescribe, flags: own, stmt: st, on: on})
-		return target{}, taken{wait: true}, nil
-	case on.shape.comparable():
-		c.provoke(errStale)
-		c.db.statements.retire(st)
-		return target{refused: true}, taken{}, nil
-	}
-	return target{stmt: st, named: n, on: on}, taken{}, nil
-}
-
-func (c *client) unnamedTarget() (target, error) {
-	if !c.unnamedOK {
-		c.provoke(pgwire.Errorf(pgwire.CodeUnknownStatement, "unnamed prepared statement does not exist"))
-		return target{refused: true}, nil
-	}
-	if err := c.note(&c.unnamedHas); err != nil {
-		return target{}, err
-	}
-	if mine := (unnamedOwner{c.id, c.unnamedGen}); c.origin.unnamed != mine {
-		c.db.counts.rePrepares.Add(1)
-		c.putParse(nil, c.unnamed)
-		c.doubt()
-		c.ledger.push(entry{kind: pgwire.MsgParse, flags: own, gen: c.unnamedGen})
-		c.origin.unnamed = mine
-	}
-	return target{}, nil
 }
 
 // takeNamed handles Describe and Close, of a statement or a portal.
@@ -364,7 +256,7 @@ func (c *client) takeNamed(typ byte, full int, b []byte) (taken, error) {
 		c.closeStatement(name, full)
 		return taken{}, nil
 	}
-	if t, ok, err := c.ready(typ, full, len(b)); !ok {
+	if t, ok, err := c.ready(typ, full, len(b), false); !ok {
 		return t, err
 	}
 	c.unsynced = true
@@ -387,6 +279,9 @@ func (c *client) takeNamed(typ byte, full int, b []byte) (taken, error) {
 	}
 	c.pushDescribe(about)
 	if about.stmt == nil {
+		if len(name) == 0 {
+			c.ledger.at(c.ledger.n - 1).gen = c.unnamedGen
+		}
 		c.requests.keep(full)
 		return taken{}, nil
 	}

@@ -23,12 +23,14 @@ import (
 // returns 0 where the group is to be taken message by message after all.
 func (c *client) ask(a *asked) (int, error) {
 	r := c.db.results
-	st, ok := r.space.Stamp(a.verdict.Tables)
-	if !ok { // a write to one of its tables is under way
+	st, ok := r.Space.Stamp(a.verdict.Tables)
+	if c.missed = missedWrite; !ok { // a write to one of its tables is under way
 		return 0, nil
 	}
+	c.missed = missedPieces
 	run := &runner{}
-	reader, lead := r.space.Join(a.key, st, run.cancel)
+	began := time.Now()
+	reader, lead := r.Space.Join(a.key, st, run.cancel)
 	defer reader.Leave()
 	if lead {
 		run.start(c, a, reader.Flight(), nil)
@@ -36,9 +38,13 @@ func (c *client) ask(a *asked) (int, error) {
 	n, err := c.follow(a, reader, lead)
 	if n > 0 && err == nil {
 		if _, oversized := reader.Flight().Stored(); oversized {
-			r.count(query.StatusOversizedResult)
+			r.Count(query.StatusOversizedResult)
 		} else {
-			r.count(query.StatusMiss)
+			r.Count(query.StatusMiss)
+		}
+		if took := time.Since(began); lead {
+			a.verdict.Use().Miss(took)
+			r.Took.Observe(took)
 		}
 	}
 	return n, err
@@ -48,21 +54,21 @@ func (c *client) ask(a *asked) (int, error) {
 // that takes nothing from clients that wait for an origin connection.
 func (c *client) refresh(a *asked, e *cache.Entry) {
 	r := c.db.results
-	if !r.space.Refresh(e) {
+	if !r.Space.Refresh(e) {
 		return
 	}
 	if s := c.db.pool.Stats(); s.Waiting > 0 || s.Idle == 0 && s.Live >= c.db.cfg.Load().MaxConns {
-		r.space.Refreshed(e, true)
+		r.Space.Refreshed(e, true)
 		return
 	}
-	st, ok := r.space.Stamp(a.verdict.Tables)
+	st, ok := r.Space.Stamp(a.verdict.Tables)
 	if !ok {
-		r.space.Refreshed(e, true)
+		r.Space.Refreshed(e, true)
 		return
 	}
-	f := r.space.Lead(a.key, st)
+	f := r.Space.Lead(a.key, st)
 	if f == nil {
-		r.space.Refreshed(e, true)
+		r.Space.Refreshed(e, true)
 		return
 	}
 	run := &runner{}
@@ -85,7 +91,7 @@ func (r *runner) start(c *client, a *asked, f *cache.Flight, refreshed *cache.En
 	in.waiter = d.pool.Waiter(c.user)
 	in.conn = pgwire.NewConn(side, false)
 	in.requests.src = in.conn
-	settings, day := *a.settings, a.day
+	side.finish = sync.OnceFunc(d.finisher(a, side, refreshed))
 	r.mu.Lock()
 	r.client = in
 	left := r.left
@@ -97,19 +103,29 @@ func (r *runner) start(c *client, a *asked, f *cache.Flight, refreshed *cache.En
 	c.s.work.Go(func() {
 		defer c.s.removeInner(in)
 		_ = in.serve()
+		side.finish()
+	})
+}
+
+// finisher ends the flight of side, which may be to refresh an entry.
+func (d *Database) finisher(a *asked, side *flightConn, refreshed *cache.Entry) func() {
+	settings, day, f := *a.settings, a.day, side.flight
+	return func() {
 		if day != "" {
-			now, ok := settings.today(d.results.now())
+			now, ok := settings.today(d.results.Now())
 			if !ok || now != day || settings.origins != "" && side.zone != settings.origins {
 				f.Unstored()
 			}
 		}
-		ended := side.ended()
-		f.End(ended)
-		if refreshed != nil {
-			stored, _ := f.Stored()
-			d.results.space.Refreshed(refreshed, stored)
+		f.End(side.ended())
+		stored, _ := f.Stored()
+		if stored {
+			d.results.Stored.Add(uint64(f.Size()))
 		}
-	})
+		if refreshed != nil {
+			d.results.Space.Refreshed(refreshed, stored)
+		}
+	}
 }
 
 // cancel ends a query that nobody waits for any more.
@@ -176,7 +192,7 @@ func (c *client) follow(a *asked, r *cache.Reader, lead bool) (int, error) {
 			c.adopt(a, columns)
 			c.replies.gather()
 			o := c.replies.buffer()
-			*o = append(c.appendHead(*o, a), first[skip:]...)
+			*o = append(c.appendHead(*o, a, first[:skip]), first[skip:]...)
 			t.advance(first)
 		}
 	}
@@ -274,7 +290,6 @@ func (c *client) failFlight(a *asked, err error, headed bool) (int, error) {
 	}
 	c.replies.put(msg)
 	c.replies.put(pgwire.AppendReadyForQuery(nil, pgwire.TxIdle))
-	c.db.results.count(query.StatusUncacheable)
 	return a.size, nil
 }
 

@@ -21,6 +21,7 @@ type flightConn struct {
 	in     []byte // what is still to be asked
 	check  []int  // parameters that must be text: they have a word of time
 	zone   string // the own zone of the origin connection that answered
+	finish func() // called when all has come: who waits need not wait for what comes after
 
 	head   []byte // of a message whose header is not whole
 	typ    byte
@@ -31,6 +32,7 @@ type flightConn struct {
 	parsed bool
 	inner  bool // the next description is of the statement, not of the portal
 	begun  bool // rows were described
+	told   bool // all rows have come: CommandComplete of a SELECT
 	done   bool // ReadyForQuery has come
 	err    []byte
 	fatal  bool
@@ -48,7 +50,19 @@ func (f *flightConn) Read(p []byte) (int, error) {
 
 // Write implements net.Conn. It blocks where the flight's readers are far behind.
 func (f *flightConn) Write(p []byte) (int, error) {
-	all := len(p)
+	if err := f.take(p); err != nil {
+		return 0, err
+	}
+	if f.done && f.finish != nil {
+		f.finish()
+	} else {
+		f.flight.Wake()
+	}
+	return len(p), nil
+}
+
+// take takes p apart, and adds what belongs to the result to the flight.
+func (f *flightConn) take(p []byte) error {
 	for len(p) > 0 && !f.done {
 		if f.left == 0 && len(f.head) < pgwire.HeaderSize {
 			n := min(pgwire.HeaderSize-len(f.head), len(p))
@@ -59,8 +73,8 @@ func (f *flightConn) Write(p []byte) (int, error) {
 			f.typ, f.left = f.head[0], int(binary.BigEndian.Uint32(f.head[1:]))-4
 			f.begin()
 			if f.pass {
-				if err := f.flight.Write(f.head); err != nil {
-					return 0, err
+				if err := f.flight.Add(f.head); err != nil {
+					return err
 				}
 			}
 		}
@@ -70,8 +84,8 @@ func (f *flightConn) Write(p []byte) (int, error) {
 			n = f.run(p)
 		}
 		if f.pass && n > 0 {
-			if err := f.flight.Write(p[:n]); err != nil {
-				return 0, err
+			if err := f.flight.Add(p[:n]); err != nil {
+				return err
 			}
 		}
 		if f.keep && len(f.whole) < maxError {
@@ -85,7 +99,7 @@ func (f *flightConn) Write(p []byte) (int, error) {
 			f.end()
 		}
 	}
-	return all, nil
+	return nil
 }
 
 // run is how many bytes of p are of the message under way and of rows that follow it
@@ -158,7 +172,7 @@ func (f *flightConn) end() {
 			f.flight.Tag(uint64(columns))
 		}
 	case pgwire.MsgCommandComplete:
-		if !bytes.HasPrefix(f.whole, []byte("SELECT ")) || !f.begun {
+		if f.told = f.begun && bytes.HasPrefix(f.whole, []byte("SELECT ")); !f.told {
 			f.flight.Unstored()
 		}
 	case pgwire.MsgErrorResponse:
@@ -168,7 +182,7 @@ func (f *flightConn) end() {
 		f.flight.Unstored()
 	case pgwire.MsgReadyForQuery:
 		f.done = true
-		if len(f.whole) != 1 || f.whole[0] != pgwire.TxIdle {
+		if len(f.whole) != 1 || f.whole[0] != pgwire.TxIdle || !f.told {
 			f.flight.Unstored()
 		}
 	}

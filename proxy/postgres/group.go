@@ -9,12 +9,15 @@ import (
 
 // A group is one statement with all that a driver asks of it, whole in the read
 // buffer: a simple Query, or Parse, Bind, Describe, Execute and Sync, of which Parse
-// and Describe may be missing. Its slices are of the read buffer.
+// and Describe may be missing. The Describe is of the portal, or of the statement where
+// it comes right behind a Parse. Its slices are of the read buffer.
 type group struct {
 	size     int // bytes of all its messages
 	simple   bool
 	parse    bool   // it has a Parse
+	bound    bool   // its Bind has come
 	describe bool   // it has a Describe of the portal
+	about    bool   // it has one of the statement
 	name     []byte // of the statement
 	body     []byte // of its Parse: text, zero byte, types of parameters
 	text     []byte
@@ -34,57 +37,146 @@ func next(b []byte) (typ byte, body, rest []byte, ok bool) {
 	return typ, b[pgwire.HeaderSize : pgwire.HeaderSize+n], b[pgwire.HeaderSize+n:], true
 }
 
-// readGroup reads the group that b starts with. It reports false where there is
-// none that could be answered from the cache: the messages are then taken one by
-// one, which says what is wrong with them if anything is.
-func readGroup(b []byte) (g group, ok bool) {
-	typ, body, rest, ok := next(b)
-	if !ok {
-		return g, false
-	}
-	if typ == pgwire.MsgQuery {
+// A reading says what bytes of a driver are to a group.
+type reading uint8
+
+const (
+	noGroup   reading = iota // no group that could be answered from the cache
+	partGroup                // what may yet become one
+	oneGroup                 // one, and whatever comes behind it
+)
+
+// readGroup reads the group that b starts with. Where there is none the messages are
+// taken one by one, which says what is wrong with them if anything is. Of a part it
+// returns what has come.
+func readGroup(b []byte) (g group, r reading) {
+	if b[0] == pgwire.MsgQuery {
+		_, body, rest, ok := next(b)
+		if !ok {
+			return g, noGroup
+		}
 		text, more, ok := pgwire.CString(body)
 		g.simple, g.describe, g.text, g.size = true, true, text, len(b)-len(rest)
-		return g, ok && len(more) == 0
+		if !ok || len(more) > 0 {
+			return g, noGroup
+		}
+		return g, oneGroup
 	}
-	if g, rest, ok = readExecute(b); !ok {
-		return g, false
+	g, rest, r := readExecute(b)
+	if r != oneGroup {
+		return g, r
 	}
-	if typ, body, rest, ok = next(rest); !ok || typ != pgwire.MsgSync || len(body) != 0 {
-		return g, false
+	if len(rest) > 0 && rest[0] != pgwire.MsgSync {
+		return g, noGroup
 	}
+	_, body, behind, ok := next(rest)
+	switch {
+	case !ok:
+		return g, unfinished(rest)
+	case len(body) != 0:
+		return g, noGroup
+	}
+	rest = behind
 	g.size = len(b) - len(rest)
-	return g, true
+	return g, oneGroup
 }
 
 // readExecute reads what b starts with, from a Parse or a Bind to the Execute, and
 // returns what comes behind it.
-func readExecute(b []byte) (g group, rest []byte, ok bool) {
-	typ, body, rest, ok := next(b)
-	if ok && typ == pgwire.MsgParse {
-		g.parse = true
-		if g.name, g.body, ok = pgwire.CString(body); !ok || !g.setBody(g.body) {
-			return g, nil, false
+func readExecute(b []byte) (g group, rest []byte, r reading) {
+	for before := byte(0); ; {
+		if len(b) == 0 {
+			return g, nil, partGroup
 		}
-		typ, body, rest, ok = next(rest)
+		typ := b[0]
+		if !follows(before, typ) {
+			return g, nil, noGroup
+		}
+		_, body, rest, ok := next(b)
+		if !ok {
+			return g, nil, unfinished(b)
+		}
+		if !g.take(before, typ, body) {
+			return g, nil, noGroup
+		}
+		if typ == pgwire.MsgExecute {
+			return g, rest, oneGroup
+		}
+		before, b = typ, rest
 	}
-	if !ok || typ != pgwire.MsgBind || !g.takeBind(body) {
-		return g, nil, false
+}
+
+// follows reports whether a message belongs behind another one of a group, 0 for none.
+func follows(before, typ byte) bool {
+	switch typ {
+	case pgwire.MsgParse:
+		return before == 0
+	case pgwire.MsgBind:
+		return before == 0 || before == pgwire.MsgParse || before == pgwire.MsgDescribe // of the statement: see take
+	case pgwire.MsgDescribe:
+		return before == pgwire.MsgBind || before == pgwire.MsgParse
+	case pgwire.MsgExecute:
+		return before == pgwire.MsgBind || before == pgwire.MsgDescribe
 	}
-	if typ, body, rest, ok = next(rest); ok && typ == pgwire.MsgDescribe && string(body) == "P\x00" {
+	return false
+}
+
+// unfinished is what b is, a message that next cannot cut off.
+func unfinished(b []byte) reading {
+	if len(b) >= pgwire.HeaderSize {
+		if _, _, err := pgwire.Header(b); err != nil {
+			return noGroup
+		}
+	}
+	return partGroup
+}
+
+// take takes one message of a group, behind another one. It reports false where it is
+// not as it should be.
+func (g *group) take(before, typ byte, body []byte) (ok bool) {
+	switch typ {
+	case pgwire.MsgParse:
+		g.parse = true
+		g.name, g.body, ok = pgwire.CString(body)
+		return ok && g.setBody(g.body)
+	case pgwire.MsgBind:
+		bound := g.bound
+		g.bound = true
+		return !bound && g.takeBind(body)
+	case pgwire.MsgDescribe:
+		if before == pgwire.MsgParse {
+			g.about = true
+			name, rest, ok := pgwire.CString(body)
+			return ok && len(rest) == 0 && len(name) > 0 && name[0] == 'S' && bytes.Equal(name[1:], g.name)
+		}
 		g.describe = true
-		typ, body, rest, ok = next(rest)
+		return !g.about && string(body) == "P\x00"
+	default: // Execute of the unnamed portal, all rows
+		return g.bound && string(body) == "\x00\x00\x00\x00\x00"
 	}
-	// Of the unnamed portal, all rows.
-	return g, rest, ok && typ == pgwire.MsgExecute && string(body) == "\x00\x00\x00\x00\x00"
 }
 
 // bare reports whether a group has no parameters.
 func (g *group) bare() bool {
-	n := 0
-	_, ok := g.parameters(func(int, uint16, []byte) { n++ })
-	return ok && n == 0 && len(g.types) == 0
+	_, ok := g.bareResults()
+	return ok
 }
+
+// bareResults are the formats of the results of a group without parameters.
+func (g *group) bareResults() (results []byte, ok bool) {
+	n := 0
+	results, ok = g.parameters(func(int, uint16, []byte) { n++ })
+	return results, ok && n == 0 && len(g.types) == 0
+}
+
+// plain reports whether a group asks for what a simple query does.
+func (g *group) plain() bool {
+	results, ok := g.bareResults()
+	return ok && allText(results)
+}
+
+// blind reports whether a group asks for rows of a new statement without their description.
+func (g *group) blind() bool { return g.parse && !g.describe && !g.about }
 
 // setBody takes the body of a Parse apart.
 func (g *group) setBody(body []byte) bool {

@@ -17,20 +17,30 @@ func FuzzGroup(f *testing.F) {
 	f.Add(pgwire.AppendQuery(nil, "select 1"))
 	f.Add(append(bind("s", 0, 0, 0, 1, 0, 0, 0, 1, 'x', 0, 0), tail...))
 	f.Add(append(append(pgwire.AppendMessage(nil, 'P', 0, 'q', 0, 0, 1, 0, 0, 0, 23), bind("", 0, 1, 0, 1, 0, 1, 255, 255, 255, 255, 0, 1, 0, 0)...), tail...))
+	f.Add(append(append(pgwire.AppendMessage(pgwire.AppendMessage(nil, 'P', 0, 'q', 0, 0, 0), 'D', 'S', 0), bind("", 0, 0, 0, 0, 0, 0)...), tail[7:]...))
 	f.Add(append(bind("s", 0, 2, 0, 1, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0), tail...))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		g, ok := readGroup(b)
-		if !ok {
+		if len(b) == 0 {
+			return
+		}
+		g, r := readGroup(b)
+		if r != oneGroup {
 			return
 		}
 		if g.size < pgwire.HeaderSize || g.size > len(b) {
 			t.Fatalf("a group of %d bytes in %d", g.size, len(b))
 		}
-		if _, again := readGroup(b[:g.size]); !again {
+		if _, again := readGroup(b[:g.size]); again != oneGroup {
 			t.Fatal("a group is not one by itself")
 		}
-		if _, short := readGroup(b[:g.size-1]); short {
-			t.Fatal("a group without its last byte is one")
+		part := partGroup
+		if g.simple {
+			part = noGroup // for which takeQuery waits
+		}
+		for _, n := range []int{g.size - 1, g.size - 6, g.size / 2, 1} {
+			if _, r := readGroup(b[:max(n, 1)]); r != part {
+				t.Fatalf("%d bytes of a group are %d", n, r)
+			}
 		}
 		if g.simple {
 			return

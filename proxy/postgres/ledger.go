@@ -16,6 +16,7 @@ const (
 	tidying                     // own: asks what the client has left
 	unseen                      // its text was too long to be looked at
 	forgets                     // Query, Close: the unnamed statement gen, which there was, goes with it
+	opens                       // Query, Sync: what it ends may have begun a transaction block
 )
 
 // An entry is one message whose reply is owed, in the order sent.
@@ -27,7 +28,7 @@ type entry struct {
 	stmt  *statement    // Parse, Bind, Describe: the statement; nil for the unnamed one
 	on    *prepared     // Parse, own Close, Describe: the statement on the origin connection
 	told  shape         // Describe: what the driver knew before. Local Execute: shapeNone where that is to be told
-	gen   uint64        // Parse of the unnamed statement, and what forgets it: which one it was
+	gen   uint64        // Parse and Describe of the unnamed statement, and what forgets it: which one it was
 	err   *pgwire.Error // what replaces the origin's error, which is provoked
 }
 
@@ -42,6 +43,7 @@ type ledger struct {
 	ring    []entry // length a power of two
 	head, n int
 	ready   int // entries of the driver's that ReadyForQuery answers
+	opening int // entries that may begin a transaction block
 	owed    int // entries whose answer somebody waits for: all but tidies, with what goes before them
 }
 
@@ -82,6 +84,17 @@ func (l *ledger) count(e *entry, d int) {
 	if e.flags&(tidying|restoring) == 0 {
 		l.owed += d
 	}
+	if e.flags&opens != 0 {
+		l.opening += d
+	}
+}
+
+// begins reports whether something is owed that may begin a transaction block, with
+// more behind it. What cancels the one would let each statement of the other be a
+// transaction of its own, and be committed, though nobody has said COMMIT. A cancel
+// hits what runs when it comes, which may be anything that is owed when it is sent.
+func (l *ledger) begins() bool {
+	return l.opening > 1 || l.opening == 1 && l.at(l.n-1).flags&opens == 0
 }
 
 // drop takes the entries from i up to but without j for which is says so out, and

@@ -53,6 +53,8 @@ func (s *Server) login(nc net.Conn) (*client, error) {
 }
 
 // begin answers requests for encryption until the start-up or cancel packet comes.
+// A driver may also begin with TLS, without asking, if it says by ALPN which protocol
+// it means to speak in it; as PostgreSQL 17 has it.
 func (s *Server) begin(nc net.Conn) (net.Conn, *pgwire.Startup, error) {
 	conn, encrypted := nc, false
 	for asked := 0; asked < 3; asked++ { // GSSENC, then SSL, then the packet
@@ -70,6 +72,19 @@ func (s *Server) begin(nc net.Conn) (net.Conn, *pgwire.Startup, error) {
 				return conn, nil, e
 			}
 			return conn, start, nil
+		case pgwire.KindTLS:
+			if asked > 0 || s.TLS == nil {
+				return conn, nil, fmt.Errorf("%w: TLS where a start-up packet was due", pgwire.ErrProtocol)
+			}
+			t, err := s.handshake(&unread{conn, start.Head})
+			if err != nil {
+				return nil, nil, fmt.Errorf("TLS handshake with driver: %w", err)
+			}
+			if t.ConnectionState().NegotiatedProtocol != protocolName {
+				return nil, nil, fmt.Errorf("%w: direct TLS without ALPN", pgwire.ErrProtocol)
+			}
+			conn, encrypted = t, true
+			continue
 		}
 		if start.Kind == pgwire.KindSSL && s.TLS != nil && !encrypted {
 			if _, err := conn.Write([]byte{'S'}); err != nil {
@@ -96,7 +111,7 @@ func (s *Server) begin(nc net.Conn) (net.Conn, *pgwire.Startup, error) {
 // the same exchange as a wrong password.
 func (s *Server) authenticate(conn net.Conn, start *pgwire.Startup, binding []byte) (*client, error) {
 	if start.Major != 3 {
-		return nil, pgwire.Fatalf(pgwire.CodeFeatureNotSupported, "unsupported frontend protocol %d.%d: server supports 3.0", start.Major, start.Minor)
+		return nil, pgwire.Fatalf(pgwire.CodeFeatureNotSupported, "unsupported frontend protocol %d.%d: server supports 3.0 to 3.%d", start.Major, start.Minor, pgwire.NewestMinor)
 	}
 	if r := start.Param("replication"); r != "" && r != "false" && r != "off" && r != "no" && r != "0" {
 		e := pgwire.Fatalf(pgwire.CodeFeatureNotSupported, "replication connections cannot be pooled")
@@ -136,13 +151,14 @@ func (s *Server) authenticate(conn net.Conn, start *pgwire.Startup, binding []by
 	c := &client{s: s, db: db, user: user, startup: start.Params}
 	c.waiter = db.pool.Waiter(user)
 	c.session = session{base: begun, state: begun}
+	c.secret = make([]byte, start.SecretSize())
 	c.conn = pgwire.NewConn(conn, true)
 	c.requests.src = c.conn
 	return c, nil
 }
 
-// negotiate tells a driver that asks for a newer protocol, or for options of it,
-// that it gets 3.0.
+// negotiate tells a driver that asks for a newer protocol than there is, or for
+// options of it, which there are none of, what it gets.
 func negotiate(conn net.Conn, start *pgwire.Startup) error {
 	var unknown []string
 	for _, p := range start.Params {
@@ -150,10 +166,13 @@ func negotiate(conn net.Conn, start *pgwire.Startup) error {
 			unknown = append(unknown, p.Name)
 		}
 	}
-	if start.Minor == 0 && len(unknown) == 0 {
+	if start.Minor <= pgwire.NewestMinor && len(unknown) == 0 {
 		return nil
 	}
-	msg, err := (&pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: 0, UnrecognizedOptions: unknown}).Encode(nil)
+	// The manual speaks of the minor version here. PostgreSQL sends the whole one,
+	// and libpq reads that.
+	version := 3<<16 | uint32(min(start.Minor, pgwire.NewestMinor))
+	msg, err := (&pgproto3.NegotiateProtocolVersion{NewestMinorProtocol: version, UnrecognizedOptions: unknown}).Encode(nil)
 	if err != nil {
 		return err
 	}

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sluicedb/sluice/protocol/pgwire"
 	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/proxy/dialect"
 )
 
 // applicationName is what origin connections call themselves in pg_stat_activity.
@@ -30,13 +31,7 @@ const cleanTimeout = 5 * time.Second
 // done with after that, also where the way to the origin is gone too.
 const cancelTimeout = cleanTimeout
 
-// ErrPlaintextOrigin is of a dial of an origin that has no TLS where it is to have it.
-var ErrPlaintextOrigin = errors.New("origin does not support TLS")
-
-var (
-	errCleartext  = errors.New("origin asks for the password in the clear")
-	errOriginGone = errors.New("origin connection was lost")
-)
+var errOriginGone = errors.New("origin connection was lost")
 
 // An origin is one connection to the database. It belongs to the client that
 // leases it, or to the pool.
@@ -53,6 +48,7 @@ type origin struct {
 
 	prepared preparedSet
 	unnamed  unnamedOwner // whose statement the unnamed one is
+	numbers  numbersOwner // whose values of sequences are there
 	zone     string       // its own time zone, as of its login
 	state    string       // id of the client's state that is in force
 	cut      bool         // its deadlines were used to end a client; of the client's leaseMu
@@ -106,13 +102,13 @@ func (d *Database) logIn(ctx context.Context, cfg *Config, password string) (*or
 	if cfg.TLS == nil || cfg.TLS.InsecureSkipVerify && cfg.TLS.VerifyConnection == nil {
 		pc.RequireAuth = "!password" // whoever answers could ask for it in the clear
 	}
-	conn, err := pgconn.ConnectConfig(ctx, pc)
+	conn, err := d.connect(ctx, pc)
 	if err != nil {
 		if strings.Contains(err.Error(), "server refused TLS connection") { // pgconn has no type for it
-			return nil, ErrPlaintextOrigin
+			return nil, dialect.ErrPlaintext
 		}
 		if strings.Contains(err.Error(), "require_auth check failed") {
-			return nil, errCleartext
+			return nil, dialect.ErrCleartext
 		}
 		return nil, fmt.Errorf("connect to origin of %s: %w", d.name, err)
 	}
@@ -136,6 +132,24 @@ func (d *Database) logIn(ctx context.Context, cfg *Config, password string) (*or
 		Conn: pgwire.NewConn(h.Conn, false), db: d, pid: h.PID, secret: h.SecretKey, standby: reads == "on" || !said,
 		zone: h.ParameterStatuses["TimeZone"],
 	}, nil
+}
+
+// connect asks for protocol 3.2, whose keys to cancel by cannot be guessed, and for 3.0
+// where the origin, a pooler perhaps, answers that with an error instead of with the
+// version that it has.
+func (d *Database) connect(ctx context.Context, pc *pgconn.Config) (*pgconn.PgConn, error) {
+	pc.MinProtocolVersion, pc.MaxProtocolVersion = "3.0", "3.2"
+	if !d.oldWire.Load() {
+		conn, err := pgconn.ConnectConfig(ctx, pc)
+		pe, ok := errors.AsType[*pgconn.PgError](err)
+		if !ok || pe.Code != pgwire.CodeFeatureNotSupported && pe.Code != pgwire.CodeProtocolViolation {
+			return conn, err
+		}
+	}
+	pc.MaxProtocolVersion = "3.0"
+	conn, err := pgconn.ConnectConfig(ctx, pc)
+	d.oldWire.Store(err == nil)
+	return conn, err
 }
 
 // takeOver makes sure that pgconn no longer reads from h. Where one of its writes
@@ -166,7 +180,7 @@ func (o *origin) Leaving() bool { return stream.Leaving(o.Conn.Conn) }
 
 // Close implements pool.Conn: it says goodbye and closes.
 func (o *origin) Close() error {
-	o.db.countGeneration(o.generation, -1)
+	o.db.generations.Count(o.generation, -1)
 	o.Drop()
 	_ = o.SetDeadline(time.Now().Add(time.Second)) // of the goodbye and of TLS's
 	_, _ = o.Write(pgwire.AppendMessage(nil, pgwire.MsgTerminate))

@@ -12,6 +12,8 @@ func (c *client) ownCommand(cmd query.Own, name string) bool {
 	idle := c.origin == nil || c.status == pgwire.TxIdle && c.ledger.owed == 0 && !c.unsynced && !c.copying
 	var tag string
 	switch {
+	case cmd == query.DiscardAll && c.origin != nil && c.mayHave(pinning|query.Dirty): // its locks are to be free when it is answered
+		return false
 	case cmd == query.DiscardAll && idle:
 		tag = "DISCARD ALL"
 		c.forgetStatements()
@@ -62,6 +64,7 @@ func (c *client) forgetSession() {
 	c.left.session |= s.asked.reasons
 	c.setState(s.base)
 	s.touched, s.restore, s.unlisten, s.asked = nil, nil, nil, asking{}
+	s.discards++
 	c.unlisten(func(string, bool) bool { return true })
 	if c.origin != nil {
 		c.left.session |= query.Dirty | s.pins
@@ -92,16 +95,16 @@ func (c *client) ownGroup(b, text []byte) (n int, t taken) {
 	if cmd != query.Deallocate || c.statements[name] == nil || c.origin != nil && c.status == pgwire.TxFailed {
 		return 0, t
 	}
-	g, rest, ok := readExecute(b)
+	g, rest, r := readExecute(b)
 	switch {
-	case !ok && len(b) < maxOwnGroup && cutShort(b):
+	case r == partGroup && len(b) < maxOwnGroup:
 		return 0, taken{more: true}
-	case !ok || !g.bare():
+	case r != oneGroup || g.about || !g.bare():
 		return 0, t
 	case c.unanswered() || c.unsynced && c.ledger.n > 0: // an error in its group would make PostgreSQL skip it
 		return 0, taken{wait: true}
 	}
-	c.setUnnamed(g.body)
+	c.setUnnamed(g.body, judge(text, c.standard()))
 	c.bound.set(nil, target{})
 	c.release(c.statements[name])
 	delete(c.statements, name)
@@ -121,22 +124,6 @@ func (c *client) ownGroup(b, text []byte) (n int, t taken) {
 // maxOwnGroup bounds the messages of ownGroup in bytes: the longest command
 // (query.Command's 256), and four headers with bodies of a few bytes.
 const maxOwnGroup = 512
-
-// cutShort reports whether b ends before a message that ends what belongs to a Parse.
-func cutShort(b []byte) bool {
-	for {
-		typ, _, rest, ok := next(b)
-		if !ok {
-			return true
-		}
-		switch typ {
-		case pgwire.MsgParse, pgwire.MsgBind, pgwire.MsgDescribe:
-			b = rest
-		default:
-			return false
-		}
-	}
-}
 
 // appendOwn appends the answers to the messages of ownGroup.
 func (e *entry) appendOwn(b []byte) []byte {

@@ -198,35 +198,52 @@ func (c *client) abandon() {
 	}
 	c.db.counts.clientsGone.Add(1)
 	half := c.taking.left > 0 || c.copying || c.requests.pending() > 0
-	if !half && c.left.session&query.Spoilt == 0 && c.calmDown() != nil {
+	if c.left.session&query.Spoilt == 0 && c.calmDown(half) != nil {
 		half = true
 	}
 	if half {
 		c.left.session |= query.Spoilt
-		if c.origin.cancelling() == nil { // calmDown has not asked already
+		// Unless calmDown has asked already. What may not be cancelled comes to its
+		// end, and the origin finds then that there is nobody to answer.
+		if c.origin.cancelling() == nil && !c.ledger.begins() {
 			c.cancelOrigin()
 		}
 	}
 	c.detach()
 }
 
-// calmDown reads what is owed, cancelling what runs, and ends an unfinished
-// group. The lock is held.
-func (c *client) calmDown() error {
+// errUnsynced makes a group fail whose client is gone. Nobody reads it.
+var errUnsynced = pgwire.Errorf(pgwire.CodeConnectionFailure, "client is gone")
+
+// calmDown reads what is owed, for as long as cleanTimeout, cancelling what runs as
+// soon as no BEGIN can be hit, and ends an unfinished group, of which nothing remains.
+// half says that a message is unfinished: then what is before it is all that comes to
+// an end, and that is an error. The lock is held.
+func (c *client) calmDown(half bool) error {
 	o := c.origin
 	if err := o.SetDeadline(time.Now().Add(cleanTimeout)); err != nil {
 		return err
 	}
-	if c.ledger.owed > 0 {
-		c.cancelOrigin()
-	}
-	if c.unsynced {
-		if _, err := o.Write(pgwire.AppendMessage(nil, pgwire.MsgSync)); err != nil {
+	if c.unsynced && !half {
+		if !c.skipping { // Sync alone would commit what the group has done so far
+			c.provoke(errUnsynced)
+		}
+		c.requests.put(pgwire.AppendMessage(nil, pgwire.MsgSync))
+		c.ledger.push(entry{kind: pgwire.MsgSync})
+		if err := c.requests.flush(o); err != nil {
 			return err
 		}
-		c.ledger.push(entry{kind: pgwire.MsgSync})
 	}
+	canceled := false
 	for {
+		last := c.copying || !c.ledger.begins()
+		if last && c.ledger.owed > 0 && !canceled {
+			canceled = true
+			c.cancelOrigin()
+		}
+		if last && half {
+			return errOriginGone
+		}
 		if err := c.takeReplies(); err != nil {
 			return err
 		}

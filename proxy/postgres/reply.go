@@ -48,7 +48,7 @@ func (c *client) takeReplies() error {
 		case pgwire.MsgCopyData, pgwire.MsgRowDescription, pgwire.MsgParameterDescription,
 			pgwire.MsgNoticeResponse, pgwire.MsgNotification, pgwire.MsgFunctionCallResponse, pgwire.MsgParameterStatus:
 			need = pgwire.HeaderSize
-			if typ == pgwire.MsgRowDescription && full <= pgwire.BufferSize && c.ledger.n > 0 && c.ledger.at(0).on != nil {
+			if typ == pgwire.MsgRowDescription && full <= pgwire.BufferSize && c.ledger.n > 0 && c.ledger.at(0).compares() {
 				need = full // to be compared
 			}
 		case pgwire.MsgErrorResponse:
@@ -166,12 +166,14 @@ func (c *client) check(typ byte, body []byte, long bool) (keep bool, err error) 
 		answers = "D"
 	case pgwire.MsgRowDescription:
 		answers, pops = "DQ", head.kind == pgwire.MsgDescribe
-		if err := head.described(body, long); err != nil {
+		if err := c.described(head, body, long); err != nil {
 			return false, err
 		}
 	case pgwire.MsgNoData:
 		answers, pops = "D", true
-		head.tell(shapeNone)
+		if err := c.tell(head, shapeNone); err != nil {
+			return false, err
+		}
 	case pgwire.MsgDataRow:
 		answers = "EQ"
 		if head.flags&tidying != 0 {
@@ -219,43 +221,15 @@ func (c *client) check(typ byte, body []byte, long bool) (keep bool, err error) 
 	}
 	if typ == pgwire.MsgReadyForQuery {
 		if ends && c.status == pgwire.TxIdle {
+			if c.altered { // others may have prepared before it was committed
+				c.db.statements.changes.Add(1)
+				c.altered = false
+			}
 			c.committed()
 		}
 		c.beginNext()
 	}
 	return keep, nil
-}
-
-// completed looks at a command tag for what the command left behind.
-func (c *client) completed(tag []byte, head *entry) {
-	switch string(tag) {
-	case "ROLLBACK":
-		c.session.unlisten = nil
-	case "DEALLOCATE ALL", "DISCARD ALL": // the proxy's statements are gone
-		c.origin.unnamed = unnamedOwner{}
-		if c.origin.prepared.clear(); c.ledger.n > 1 {
-			c.left.session |= query.Spoilt
-		}
-		for name, n := range c.statements { // not those that were parsed behind it
-			if n.sure {
-				delete(c.statements, name)
-				c.release(n)
-			}
-		}
-		if tag[1] == 'E' {
-			return
-		}
-		c.forgetSession()
-	case "LOAD", "CREATE FUNCTION": // a library may have come along
-		c.left.session |= query.Spoilt
-	case "SET", "RESET", "PREPARE", "LISTEN", "UNLISTEN": // known by its text
-		if head.flags&unseen == 0 {
-			return
-		}
-	}
-	if !query.CleanTag(tag) || head.flags&unseen != 0 {
-		c.left.session |= query.Dirty
-	}
 }
 
 // copyIn notes that the origin takes CopyData. While it does, it ignores Syncs,
@@ -325,7 +299,7 @@ func (c *client) checkError(body []byte) (keep bool, err error) {
 	if failed.err != nil && failed.err.Code == pgwire.CodeDuplicateStatement && c.status == pgwire.TxFailed {
 		failed.err = errAborted // PostgreSQL looks at that first
 	}
-	if failed.err == nil && failed.stmt != nil && (f.Code == pgwire.CodeUnknownStatement || f.Code == pgwire.CodeDuplicateStatement) {
+	if failed.err == nil && failed.stmt != nil && c.origin.prepared.surprised(failed.stmt, f.Code) {
 		c.left.session |= query.Spoilt // SQL has prepared or deallocated under the proxy's names
 	}
 	c.skipToSync()

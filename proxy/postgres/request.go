@@ -47,10 +47,21 @@ func (c *client) takeRequests() (answers, boundary bool, err error) {
 		if err != nil {
 			return false, false, pgwire.Fatalf(pgwire.CodeProtocolViolation, "invalid message length")
 		}
-		if c.origin == nil && !c.skipping && c.ledger.n == 0 {
-			n, err := c.answer(b)
+		if c.tidies(b, pgwire.HeaderSize+body) {
+			if err := c.awaitTidy(); err != nil {
+				return false, false, err
+			}
+			continue
+		}
+		if c.origin != nil || c.skipping || c.ledger.n > 0 {
+			c.missed = missedBusy
+		} else {
+			n, more, err := c.answer(b, pgwire.HeaderSize+body)
 			if err != nil {
 				return false, false, err
+			}
+			if more {
+				return answers, false, nil
 			}
 			if n > 0 {
 				c.requests.cut(n)
@@ -88,6 +99,13 @@ func (c *client) take(typ byte, full int, b []byte) (taken, error) {
 		if !known(typ) {
 			return taken{}, unknownMessage(typ)
 		}
+		if c.refused != nil {
+			if opens, more := c.opens(typ, full, b); more {
+				return taken{more: true}, nil
+			} else if opens {
+				return taken{}, c.refused
+			}
+		}
 		c.pass(full, len(b), true)
 		return taken{}, nil
 	}
@@ -104,7 +122,7 @@ func (c *client) take(typ byte, full int, b []byte) (taken, error) {
 	case pgwire.MsgDescribe, pgwire.MsgClose:
 		return c.takeNamed(typ, full, b)
 	case pgwire.MsgExecute:
-		if t, ok, err := c.ready(typ, full, len(b)); !ok {
+		if t, ok, err := c.ready(typ, full, len(b), false); !ok {
 			return t, err
 		}
 		c.unsynced = true
@@ -117,7 +135,7 @@ func (c *client) take(typ byte, full int, b []byte) (taken, error) {
 		c.pass(full, len(b), c.origin == nil)
 		return taken{boundary: c.origin != nil}, nil
 	case pgwire.MsgFunctionCall:
-		if t, ok, err := c.ready(typ, full, len(b)); !ok {
+		if t, ok, err := c.ready(typ, full, len(b), false); !ok {
 			return t, err
 		}
 		c.noteUnknown()
@@ -174,8 +192,11 @@ func (c *client) pass(full, avail int, drop bool) {
 }
 
 // ready makes sure of an origin connection for a message. Where there is none to
-// be had the driver is told in the message's place, and the message dropped.
-func (c *client) ready(typ byte, full, avail int) (taken, bool, error) {
+// be had the driver is told in the message's place, and the message dropped. Where
+// the message opens a transaction block its driver is told for good: it may have sent
+// the block's statements already, and each of them, for which there may be an origin
+// connection by then, would be a transaction of its own.
+func (c *client) ready(typ byte, full, avail int, opens bool) (taken, bool, error) {
 	if c.origin != nil {
 		c.apply()
 		return taken{}, true, nil
@@ -184,24 +205,54 @@ func (c *client) ready(typ byte, full, avail int) (taken, bool, error) {
 	if pe == nil {
 		return taken{}, true, nil
 	}
-	if pe.Fatal {
-		return taken{}, false, pe
+	if pe.Fatal || opens {
+		return taken{}, false, pe // it ends the client: see fail
 	}
 	c.replies.put(pe.Append(nil))
 	if typ == pgwire.MsgQuery || typ == pgwire.MsgFunctionCall {
 		c.replies.put(pgwire.AppendReadyForQuery(nil, pgwire.TxIdle))
 	} else {
-		c.skipping = true
+		c.skipping, c.refused = true, pe
 	}
 	c.pass(full, avail, true)
 	return taken{}, false, nil
+}
+
+// opens reports whether a Parse or Bind, of which b has come, is of a text that may
+// begin a transaction block; more, that too little has come to tell.
+func (c *client) opens(typ byte, full int, b []byte) (opens, more bool) {
+	if typ != pgwire.MsgParse && typ != pgwire.MsgBind {
+		return false, false
+	}
+	name, rest, ok := pgwire.CString(b[pgwire.HeaderSize:min(full, len(b))])
+	if ok && typ == pgwire.MsgBind {
+		name, _, ok = pgwire.CString(rest)
+	}
+	switch {
+	case len(b) < full && full <= pgwire.BufferSize:
+		return false, true
+	case !ok:
+		return true, false
+	case typ == pgwire.MsgBind:
+		return c.leaves(name).opens, false
+	}
+	j := judge(textOf(rest), c.standard()) // its begin says what it is: a Parse is of one statement
+	return j.opens, false
+}
+
+// leaves is what the client's statement of a name may leave behind.
+func (c *client) leaves(name []byte) *judgement {
+	if n := c.statements[string(name)]; n != nil {
+		return &n.stmt.leaves
+	}
+	return &c.unnamedHas
 }
 
 func (c *client) takeQuery(full int, b []byte) (taken, error) {
 	if len(b) < full && full <= pgwire.BufferSize {
 		return taken{more: true}, nil
 	}
-	leaves, flags := judgement{session: query.Dirty}, unseen // of a text that is not all there
+	leaves, flags := judgement{session: query.Dirty, opens: true}, unseen // of a text that is not all there
 	if len(b) >= full {
 		text := b[pgwire.HeaderSize:full]
 		if n := len(text); n > 0 && text[n-1] == 0 {
@@ -217,9 +268,10 @@ func (c *client) takeQuery(full int, b []byte) (taken, error) {
 			}
 		}
 		leaves = judge(text, c.standard())
+		c.foresee(&leaves)
 		flags = 0
 	}
-	if t, ok, err := c.ready(pgwire.MsgQuery, full, len(b)); !ok {
+	if t, ok, err := c.ready(pgwire.MsgQuery, full, len(b), leaves.opens); !ok {
 		return t, err
 	}
 	c.db.counts.queries.Add(1)
@@ -232,6 +284,9 @@ func (c *client) takeQuery(full int, b []byte) (taken, error) {
 	}
 	if err := c.note(&leaves); err != nil {
 		return taken{}, err
+	}
+	if leaves.opens {
+		flags |= opens
 	}
 	e := entry{kind: pgwire.MsgQuery, flags: flags}
 	c.forgetUnnamed(&e) // as PostgreSQL does at every simple Query
@@ -246,7 +301,7 @@ func (c *client) takeSync(full int, b []byte) (taken, error) {
 	if full != pgwire.HeaderSize {
 		return taken{}, pgwire.Fatalf(pgwire.CodeProtocolViolation, "invalid message length")
 	}
-	c.skipping, c.writes.bound = false, false
+	c.skipping, c.refused, c.writes.bound = false, nil, false
 	if c.origin == nil {
 		c.requests.cut(full)
 		c.replies.put(pgwire.AppendReadyForQuery(nil, pgwire.TxIdle))
@@ -265,7 +320,11 @@ func (c *client) takeSync(full int, b []byte) (taken, error) {
 	c.unsynced = false
 	c.group++
 	c.groups++
-	c.ledger.push(entry{kind: pgwire.MsgSync})
+	e := entry{kind: pgwire.MsgSync}
+	if c.opening {
+		c.opening, e.flags = false, opens
+	}
+	c.ledger.push(e)
 	return taken{boundary: true}, nil
 }
 

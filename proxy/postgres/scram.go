@@ -18,12 +18,34 @@ type bindable struct {
 	shown *tls.Certificate
 }
 
+// protocolName is the protocol's name in ALPN (PG_ALPN_PROTOCOL, src/include/libpq/pqcomm.h).
+const protocolName = "postgresql"
+
+// An unread is a connection of which something was read that its reader is to read.
+type unread struct {
+	net.Conn
+	head []byte
+}
+
+func (u *unread) Read(p []byte) (int, error) {
+	if len(u.head) == 0 {
+		return u.Conn.Read(p)
+	}
+	n := copy(p, u.head)
+	u.head = u.head[n:]
+	return n, nil
+}
+
+// NetConn is the connection below, as of tls.Conn.
+func (u *unread) NetConn() net.Conn { return u.Conn }
+
 // handshake runs the server's side. There are no session tickets, as with
 // PostgreSQL: a session that is resumed does not show its certificate again.
 func (s *Server) handshake(conn net.Conn) (*bindable, error) {
 	b := &bindable{}
 	cfg := s.TLS.Clone()
 	cfg.SessionTicketsDisabled = true
+	cfg.NextProtos = []string{protocolName} // of drivers that name any
 	if choose := cfg.GetCertificate; choose != nil && len(cfg.Certificates) == 0 {
 		cfg.GetCertificate = func(hello *tls.ClientHelloInfo) (c *tls.Certificate, err error) {
 			b.shown, err = choose(hello)

@@ -181,7 +181,7 @@ func (s *Server) add(c *client) error {
 		}
 	}
 	c.pid = s.lastPID
-	rand.Read(c.secret[:])
+	rand.Read(c.secret)
 	s.clients[c.pid] = c
 	return nil
 }
@@ -251,5 +251,5 @@ func (s *Server) ClientsOf(d *Database) (n int) {
 
 // key is what the client was told to cancel with.
 func (c *client) key() []byte {
-	return append(binary.BigEndian.AppendUint32(nil, c.pid), c.secret[:]...)
+	return append(binary.BigEndian.AppendUint32(nil, c.pid), c.secret...)
 }

@@ -40,6 +40,7 @@ type session struct {
 	pins     query.Session // why it keeps its origin connection
 	temps    bool          // it has had temporary tables in this lease, perhaps
 
+	discards  uint64 // DISCARD ALLs so far
 	discarded bool   // by DISCARD ALL: the origin connection is to go, and its state with it
 	reports   []byte // ParameterStatus of that
 
@@ -65,14 +66,21 @@ func (s *session) open() bool {
 
 // A judgement says what a text may leave behind.
 type judgement struct {
-	session query.Session
-	changes []query.Change
-	listens []query.Listen
+	session  query.Session
+	changes  []query.Change
+	listens  []query.Listen
+	sequence query.Session // Numbers and Asks
+	begins   bool          // it is BEGIN, nothing else
+	opens    bool          // it may begin a transaction block, beside other things
+	frees    bool          // it may deallocate prepared statements
 }
 
 func judge(sql []byte, standard bool) (j judgement) {
 	found := query.Scan(sql, standard)
-	j.session = found &^ query.Sets
+	j.begins = begins(sql)
+	j.frees = found&(query.Deallocates|query.Spoilt) != 0
+	j.opens = found&(query.Begins|query.Spoilt) != 0 // what comes behind a spoiling call is not looked at
+	j.session, j.sequence = found&^(query.Sets|query.Numbers|query.Asks|query.Begins|query.Deallocates), found&(query.Numbers|query.Asks)
 	if found&query.Listens != 0 {
 		j.listens = query.Channels(sql)
 	}
@@ -114,6 +122,11 @@ func (c *client) intern(body []byte) *statement {
 // note notes what a text that is sent to the origin may leave behind.
 func (c *client) note(j *judgement) error {
 	c.left.session |= j.session
+	c.worked = c.worked || !j.begins
+	c.freeing = c.freeing || j.frees
+	if j.sequence != 0 && c.db.cfg.Load().Policy == Pin {
+		c.left.session |= query.Dirty
+	}
 	c.session.temps = c.session.temps || j.session&query.Temps != 0
 	for _, ch := range j.changes {
 		c.touch(ch)
@@ -134,7 +147,7 @@ func (c *client) touch(ch query.Change) {
 				c.touch(query.Change{Name: v.name, Reset: true})
 			}
 		}
-		for _, t := range s.touched {
+		for _, t := range slices.Concat(s.touched, s.asked.values) {
 			if t.Name != settingRole && t.Name != settingAuthorization {
 				c.touch(query.Change{Name: t.Name, Reset: true})
 			}

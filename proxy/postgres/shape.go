@@ -74,27 +74,47 @@ func (c *client) pushDescribe(about target) {
 }
 
 // described notes the columns that the origin tells by a RowDescription.
-func (e *entry) described(body []byte, long bool) error {
+func (c *client) described(e *entry, body []byte, long bool) error {
 	switch {
-	case e.on == nil || e.kind != pgwire.MsgDescribe:
+	case !e.compares():
 		return nil
 	case long:
-		e.tell(shapeLong)
-		return nil
+		return c.tell(e, shapeLong)
 	}
 	s, err := shapeOf(body)
-	e.tell(s)
-	return err
+	if err != nil {
+		return err
+	}
+	return c.tell(e, s)
 }
 
-func (e *entry) tell(s shape) {
+// compares reports whether e is a Describe whose answer is remembered.
+func (e *entry) compares() bool {
+	return e.kind == pgwire.MsgDescribe && (e.on != nil || e.gen != 0)
+}
+
+func (c *client) tell(e *entry, s shape) error {
+	if e.flags&own != 0 && e.gen != 0 { // see unnamedTarget
+		if s != e.told {
+			return errColumns
+		}
+		return nil
+	}
+	if e.gen != 0 && e.gen == c.unnamedGen {
+		c.unnamedTold = s
+	}
 	if e.on != nil {
 		e.on.shape = s
 	}
 	if e.named != nil {
 		e.named.told = s
 	}
+	return nil
 }
+
+// errColumns ends a client whose driver would misread the rows of its unnamed statement,
+// which has run by then.
+var errColumns = pgwire.Fatalf(pgwire.CodeConnectionFailure, "columns of the unnamed prepared statement have changed")
 
 // errStale is PostgreSQL's own, down to the routine, by which drivers know that
 // they must prepare anew (RevalidateCachedQuery, src/backend/utils/cache/plancache.c).

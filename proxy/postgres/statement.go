@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"sync"
 	"sync/atomic"
+
+	"github.com/sluicedb/sluice/protocol/pgwire"
 )
 
 // namePrefix begins the names of prepared statements on origin connections.
@@ -38,6 +40,7 @@ type statement struct {
 	body   string // text, zero byte, count and OIDs of parameter types: a Parse from the second string on
 	leaves judgement
 	shared bool        // known to the registry under its key
+	since  uint64      // changes of the catalog seen before it was made
 	stale  atomic.Bool // columns have changed: what names it is to name a new one
 
 	refs int           // clients' names for it; of the registry's lock
@@ -57,6 +60,8 @@ type named struct {
 // A registry interns the statements of a database, so that clients with the same
 // text share what is prepared on an origin connection.
 type registry struct {
+	changes atomic.Uint64 // of the catalog that were seen
+
 	mu        sync.Mutex
 	lastID    uint64
 	byKey     map[string]*statement
@@ -75,6 +80,10 @@ func (r *registry) intern(context string, body []byte, standard bool) *statement
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s, ok := r.byKey[string(key)]
+	if ok && s.since != r.changes.Load() { // another table's by now, or with other columns
+		r.forget(s)
+		ok = false
+	}
 	if !ok {
 		s = r.add(string(key), len(context)+1, standard)
 	}
@@ -87,7 +96,7 @@ func (r *registry) intern(context string, body []byte, standard bool) *statement
 // add makes the statement of a key, whose body starts at the given byte.
 func (r *registry) add(key string, at int, standard bool) *statement {
 	r.lastID++
-	s := &statement{id: r.lastID, name: namePrefix + strconv.FormatUint(r.lastID, 10), key: key, body: key[at:], shared: true}
+	s := &statement{id: r.lastID, name: namePrefix + strconv.FormatUint(r.lastID, 10), key: key, body: key[at:], shared: true, since: r.changes.Load()}
 	text := []byte(s.body)
 	if i := bytes.IndexByte(text, 0); i >= 0 {
 		text = text[:i]
@@ -225,6 +234,24 @@ func (p *preparedSet) surplus() *prepared {
 		return nil
 	}
 	return p.lru.Front().Value.(*prepared)
+}
+
+// surprised reports whether an error with the code, in answer to a message about s,
+// contradicts what is known: a client may well bind what it has just deallocated.
+func (p *preparedSet) surprised(s *statement, code string) bool {
+	e := p.byID[s.id]
+	return code == pgwire.CodeUnknownStatement && e != nil && e.exists || code == pgwire.CodeDuplicateStatement
+}
+
+// deallocated notes that all statements are gone, but for those whose Parse is still
+// to be answered.
+func (p *preparedSet) deallocated() {
+	for _, e := range p.byID {
+		if e.exists = false; e.pending == 0 {
+			p.unlist(e)
+			delete(p.byID, e.id)
+		}
+	}
 }
 
 func (p *preparedSet) clear() {

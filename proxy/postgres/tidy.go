@@ -143,7 +143,7 @@ func (a *asking) sql() string {
 		add("1")
 	}
 	if a.reset {
-		b.WriteString("; " + resetSettings + "; DISCARD SEQUENCES")
+		b.WriteString("; " + resetSettings)
 	}
 	if a.listens {
 		b.WriteString("; UNLISTEN *")

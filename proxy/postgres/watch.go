@@ -56,8 +56,16 @@ func (c *client) look(now time.Time) {
 		return
 	}
 	limit := c.db.cfg.Load().QueryTimeout
-	if late := limit > 0 && ran > limit; !late && !c.conn.Gone() {
-		return
+	if late := limit > 0 && ran > limit; !late {
+		if !c.conn.Gone() {
+			return
+		}
+		if c.mayBegin() {
+			if ran > cleanTimeout { // nothing is cancelled: see ledger.begins
+				c.cut()
+			}
+			return
+		}
 	}
 	c.canceled.Store(now.UnixNano())
 	if c.leaveFlight() || c.db.pool.Cancel(c.waiter) {
@@ -66,6 +74,16 @@ func (c *client) look(now time.Time) {
 	if o := c.busyOrigin(); o != nil {
 		c.s.work.Go(func() { o.cancel(context.Background()) }) // bounded by cancelTimeout
 	}
+}
+
+// mayBegin is begins of the ledger for the watch, which waits for no lock: who holds
+// it may wait in line for an origin connection.
+func (c *client) mayBegin() bool {
+	if !c.mu.TryLock() {
+		return c.attached()
+	}
+	defer c.mu.Unlock()
+	return c.ledger.begins()
 }
 
 // errSilent has PostgreSQL's own code and words (idle_in_transaction_session_timeout).

@@ -65,17 +65,26 @@ type effect struct {
 	calls  bool   // what its functions write, which the catalog knows
 }
 
+// anything is what nobody has looked at may change.
+var anything = effect{all: true, ddl: true}
+
+// Decided reports whether the text alone says that it is not cached and changes
+// nothing, or anything, so that no catalog is needed.
+func (s *Statement) Decided() bool {
+	return s.status != StatusMiss && len(s.effect.tables) == 0 && !s.effect.calls || s.status == StatusUncacheable || s.status == StatusVolatile
+}
+
 // Analyze looks at one text, which may have several statements. It never fails:
 // what it does not understand is uncacheable and may change anything.
 func Analyze(sql string) *Statement {
 	if len(sql) > MaxText {
-		return &Statement{status: StatusOversizedQuery, reason: tooLong, effect: effect{all: true}}
+		return &Statement{status: StatusOversizedQuery, reason: tooLong, effect: anything}
 	}
 	s := &Statement{text: string(Normalise(nil, []byte(sql)))}
 	stmts, err := parse(s.text)
 	switch {
 	case err != nil:
-		s.status, s.reason, s.effect.all = StatusParseError, "the statement was not understood", true
+		s.status, s.reason, s.effect = StatusParseError, "the statement was not understood", anything
 		return s
 	case len(stmts) == 0:
 		s.status, s.reason = StatusNotAQuery, "the statement is empty"
@@ -147,6 +156,8 @@ func (s *Statement) decide() {
 		no(StatusVolatile, s.volatile+" depends on the clock or the session")
 	case s.uncachable != "":
 		no(StatusUncacheable, s.uncachable)
+	case s.columns["ctid"], s.columns["xmax"], s.columns["cmin"], s.columns["cmax"]:
+		no(StatusUncacheable, "it reads a system column that changes without a write: ctid, cmin, cmax or xmax")
 	case s.unknown:
 		no(StatusUncacheable, "it uses syntax that is not known to be safe")
 	case !s.tokensKnown():

@@ -83,6 +83,7 @@ var CatalogSQL = [sqlQueries]string{
   join pg_catalog.pg_proc f on f.oid = m[1]::oid where f.provolatile <> 'i' or f.oid >= 16384),
  r.ev_action::text ~ '\{(SQLVALUEFUNCTION|NEXTVALUEEXPR|ROWCOMPAREEXPR|COERCETODOMAIN|XMLEXPR|TABLEFUNC|TABLESAMPLECLAUSE|JSON|CONVERTROWTYPE|MERGE)'
   or r.ev_action::text ~ ':(hasForUpdate|hasModifyingCTE) true'
+  or r.ev_action::text ~ ':varattno -[1345] '
   or r.ev_action::text ~ '\{COERCEVIAIO.*:resulttype (1082|1083|1114|1184|1266|1115|1182|1183|1185|1270|2205|24|2202|2203|2204|2206|3734|3769|4089|4096|4191|3908|3910|3912)[ }]'
   or r.ev_action::text ~ '\{ARRAYCOERCEEXPR'
  from pg_catalog.pg_rewrite r join pg_catalog.pg_class c on c.oid = r.ev_class

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"slices"
 	"sync/atomic"
 	"unsafe"
 
@@ -18,25 +19,61 @@ const (
 // methods may be called concurrently.
 type Classifier struct {
 	current atomic.Pointer[era]
+	eras    atomic.Uint64
+	uses    uses
+}
+
+// A Source judges the statements of one dialect, under one catalog.
+type Source interface {
+	// Judge returns the verdict on a text of at most MaxText bytes.
+	Judge(text string) *Verdict
+	// Decided reports whether Judge says the same of a text whatever the catalog.
+	Decided(text string) bool
+	// Shape is a text without its constants, comments and blanks. It reports false
+	// where a constant may have been taken for something else.
+	Shape(text string) (string, bool)
+	// Table is the name of a table by its number; "" where there is none.
+	Table(id uint32) string
+}
+
+// Postgres is PostgreSQL's source under a catalog, nil for one that is not known.
+func Postgres(c *Catalog) Source { return postgres{c} }
+
+type postgres struct{ catalog *Catalog }
+
+func (p postgres) Judge(text string) *Verdict { return p.catalog.Judge(Analyze(text)) }
+
+func (p postgres) Decided(text string) bool { return Analyze(text).Decided() }
+
+func (p postgres) Shape(text string) (string, bool) { return shapeOf([]byte(text)) }
+
+func (p postgres) Table(id uint32) string {
+	if p.catalog == nil || p.catalog.byID[id] == nil {
+		return ""
+	}
+	return p.catalog.byID[id].name.String()
 }
 
 // An era is the time of one catalog.
 type era struct {
-	catalog  *Catalog
+	n        uint64 // its number, from 1 on
+	source   Source
+	known    bool
 	verdicts *otter.Cache[string, *Verdict]
 }
 
-// NewClassifier makes one without a catalog.
-func NewClassifier() *Classifier {
+// NewClassifier makes one without a catalog, which unknown judges for.
+func NewClassifier(unknown Source) *Classifier {
 	c := &Classifier{}
-	c.SetCatalog(nil)
+	c.set(unknown, false)
 	return c
 }
 
-// SetCatalog changes what names stand for, nil to not known. All verdicts are
-// forgotten.
-func (c *Classifier) SetCatalog(catalog *Catalog) {
-	c.current.Store(&era{catalog, otter.Must(&otter.Options[string, *Verdict]{
+// SetSource puts a catalog in force. All verdicts are forgotten.
+func (c *Classifier) SetSource(s Source) { c.set(s, true) }
+
+func (c *Classifier) set(s Source, known bool) {
+	c.current.Store(&era{c.eras.Add(1), s, known, otter.Must(&otter.Options[string, *Verdict]{
 		MaximumWeight: maxVerdicts,
 		Weigher: func(text string, v *Verdict) uint32 {
 			return uint32(len(text) + len(v.Text) + len(v.Reason) + otherVerdict)
@@ -44,14 +81,26 @@ func (c *Classifier) SetCatalog(catalog *Catalog) {
 	})})
 }
 
+// Source is the one in force.
+func (c *Classifier) Source() Source { return c.current.Load().source }
+
 // Ready reports whether there is a catalog.
-func (c *Classifier) Ready() bool { return c.current.Load().catalog != nil }
+func (c *Classifier) Ready() bool { return c.current.Load().known }
 
 // Known returns the verdict on a text that was judged before, nil if it was not. It
 // does not keep text, and does not allocate.
 func (c *Classifier) Known(text []byte) *Verdict {
 	v, _ := c.current.Load().verdicts.GetIfPresent(unsafe.String(unsafe.SliceData(text), len(text)))
 	return v
+}
+
+// Again is Judge for a text that may be the one that v, which may be nil, is the verdict
+// on: most clients ask the same again and again.
+func (c *Classifier) Again(v *Verdict, text []byte) *Verdict {
+	if v != nil && v.era == c.current.Load().n && v.Text == string(text) {
+		return v
+	}
+	return c.Judge(text)
 }
 
 // Judge returns the verdict on a text, of the parser where there is none yet.
@@ -61,10 +110,27 @@ func (c *Classifier) Judge(text []byte) *Verdict {
 		return v
 	}
 	if len(text) > MaxText {
-		return e.catalog.Judge(&Statement{status: StatusOversizedQuery, reason: tooLong, effect: effect{all: true}})
+		return &Verdict{Status: StatusOversizedQuery, Reason: tooLong, Effect: Effect{All: true, DDL: true}, use: &c.uses.others}
 	}
 	own := string(text)
-	v := e.catalog.Judge(Analyze(own))
+	v := e.source.Judge(own)
+	v.era = e.n
+	if v.use = &c.uses.others; v.Status != StatusParseError {
+		v.use = c.uses.of(e.source, own)
+	}
 	e.verdicts.Set(own, v)
 	return v
+}
+
+// Tables are names of tables by their numbers, sorted.
+func (c *Classifier) Tables(ids []uint32) []string {
+	source := c.current.Load().source
+	var names []string
+	for _, id := range ids {
+		if name := source.Table(id); name != "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

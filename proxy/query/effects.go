@@ -35,13 +35,13 @@ func (s *Statement) change(stmt ast.Stmt) {
 	case *ast.TransactionStmt:
 		// What a prepared transaction wrote shows when it is committed, by
 		// whomever that is.
-		s.effect.all = s.effect.all || n.Kind == ast.TRANS_STMT_COMMIT_PREPARED || n.Kind == ast.TRANS_STMT_PREPARE
+		if n.Kind == ast.TRANS_STMT_COMMIT_PREPARED || n.Kind == ast.TRANS_STMT_PREPARE {
+			s.effect.all, s.effect.ddl = true, true
+		}
 	case *ast.VariableSetStmt, *ast.VariableShowStmt, *ast.PrepareStmt, *ast.DeallocateStmt, *ast.FetchStmt, *ast.ClosePortalStmt,
 		*ast.ListenStmt, *ast.UnlistenStmt, *ast.NotifyStmt, *ast.ConstraintsSetStmt, *ast.LockStmt, *ast.DiscardStmt,
 		*ast.CheckPointStmt, *ast.VacuumStmt:
-	case *ast.ExecuteStmt, *ast.CallStmt, *ast.DoStmt:
-		s.effect.all = true
-	default:
+	default: // and CALL, DO and EXECUTE, whose code may do that
 		s.effect.all, s.effect.ddl = true, true
 	}
 }

@@ -20,7 +20,15 @@ type Verdict struct {
 	Tables []uint32
 	// Effect is what the statement may change.
 	Effect Effect
+	// Replaceable: what it runs or reads may write tomorrow though it does not today.
+	Replaceable bool
+	use         *Use
+	era         uint64 // of the catalog that it was made by
 }
+
+// Use counts what becomes of statements of the verdict's shape. It is of a
+// Classifier's verdicts only.
+func (v *Verdict) Use() *Use { return v.use }
 
 // An Effect is what a statement may change, when it is committed.
 type Effect struct {
@@ -35,7 +43,7 @@ func (e Effect) None() bool { return !e.All && !e.DDL && len(e.Tables) == 0 }
 // Judge decides on a statement. A nil catalog allows nothing.
 func (c *Catalog) Judge(s *Statement) *Verdict {
 	v := &Verdict{Status: s.status, Reason: s.reason, Text: s.text, Day: s.day}
-	v.Effect = c.effect(s)
+	v.Effect, v.Replaceable = c.effect(s), c.replaceable(s)
 	if v.Status != StatusMiss {
 		return v
 	}
@@ -227,15 +235,17 @@ func (c *Catalog) effect(s *Statement) Effect {
 	}
 	if c == nil {
 		e.All = len(s.effect.tables) > 0 || s.effect.calls
+		e.DDL = e.DDL || len(s.calls) > 0
 		return e
 	}
 	for _, n := range s.effect.tables {
 		if !c.spread(n, &e) {
-			return Effect{All: true, DDL: e.DDL}
+			e.All, e.Tables = true, nil
+			break
 		}
 	}
-	if s.effect.calls && c.mayWrite(s) {
-		return Effect{All: true, DDL: e.DDL}
+	if s.effect.calls && c.mayWrite(s) { // and what writes may as well make a trigger
+		return Effect{All: true, DDL: true}
 	}
 	slices.Sort(e.Tables)
 	e.Tables = slices.Compact(e.Tables)
@@ -305,6 +315,40 @@ func (c *Catalog) mayWrite(s *Statement) bool {
 			if r.writes {
 				return true
 			}
+		}
+	}
+	return false
+}
+
+// replaceable reports whether a statement runs or reads what the user may put
+// something else in the place of: functions, operators and casts of the user's own, views.
+func (c *Catalog) replaceable(s *Statement) bool {
+	if c == nil || !s.effect.calls && s.status != StatusMiss {
+		return false
+	}
+	for _, f := range s.calls {
+		if name := f.Name.Name; !c.classOnlyBuiltin(name) || len(c.functions[name]) == 0 && !plainTypes[name] {
+			return true
+		}
+	}
+	for name := range s.columns {
+		if _, ok := c.attributes[name]; ok {
+			return true
+		}
+	}
+	for _, symbol := range s.operators {
+		if _, ok := c.operators[symbol]; ok {
+			return true
+		}
+	}
+	for _, k := range s.casts {
+		if _, ok := c.casts[k.to.Name]; ok {
+			return true
+		}
+	}
+	for _, n := range s.relations {
+		if len(c.relations[n.Name]) == 0 && !s.ctes[n.Name] || slices.ContainsFunc(c.relations[n.Name], func(r *relation) bool { return r.kind == 'v' }) {
+			return true
 		}
 	}
 	return false

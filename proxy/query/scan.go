@@ -26,6 +26,14 @@ const (
 	// Spoilt: perhaps something that no reset clears: a loaded library, a
 	// random seed.
 	Spoilt
+	// Numbers: the last value of a sequence, in a call that can be seen.
+	Numbers
+	// Asks: nothing, but it asks for such a value.
+	Asks
+	// Begins: perhaps a transaction block, which other texts end.
+	Begins
+	// Deallocates: nothing, but it may take prepared statements away.
+	Deallocates
 )
 
 // Scan says what PostgreSQL text may leave behind. It is default-deny: a call of
@@ -55,6 +63,9 @@ func Scan(sql []byte, standard bool) Session {
 				found |= command(w)
 			}
 			found |= word(w)
+			if w[0]|0x20 == 'c' && fold(w, "chain") && prev.kind == tokenWord && fold(sql[prev.start:prev.end], "and") {
+				found |= Begins
+			}
 			relation = beforeRelation(w) || relation && named(sql, prev)
 		case t.kind == tokenQuoted:
 			if name := sql[t.start+1 : t.end]; bytes.HasPrefix(name, []byte("pg_temp")) || bytes.IndexByte(name, '\\') >= 0 {
@@ -64,7 +75,7 @@ func Scan(sql []byte, standard bool) Session {
 		case t.kind == tokenPunct && sql[t.start] != '.':
 			relation = false
 		case t.kind == tokenString && ambiguous(sql[t.start:t.end], standard):
-			found |= Dirty
+			found |= Dirty | Begins
 		}
 		first = t.kind == tokenPunct && sql[t.start] == ';'
 		prev3, prev2, prev = prev2, prev, t
@@ -88,6 +99,13 @@ func command(w []byte) Session {
 		if fold(w, "set") {
 			return Sets
 		}
+		if fold(w, "start") {
+			return Begins
+		}
+	case 'b':
+		if fold(w, "begin") {
+			return Begins
+		}
 	case 'r':
 		if fold(w, "reset") {
 			return Sets
@@ -106,7 +124,10 @@ func command(w []byte) Session {
 		}
 	case 'd':
 		if fold(w, "deallocate") {
-			return Prepares
+			return Prepares | Deallocates
+		}
+		if fold(w, "discard") {
+			return Deallocates
 		}
 	case 'c':
 		if fold(w, "close") {
@@ -160,6 +181,10 @@ func call(sql []byte, name, before token) Session {
 			return Clean
 		case lookup(lockCalls, w):
 			return Locks
+		case fold(w, "nextval"), fold(w, "setval"):
+			return Numbers
+		case fold(w, "lastval"), fold(w, "currval"):
+			return Asks
 		case fold(w, "set_config"):
 			return Sets
 		}

@@ -43,6 +43,20 @@ func (c *Client) RotateKeys(ctx context.Context) (v4.KeyRotation, error) {
 	return keys, err
 }
 
+// SigningKeys says which keys sign assertions.
+func (c *Client) SigningKeys(ctx context.Context) (v4.SigningKeys, error) {
+	var keys v4.SigningKeys
+	err := c.Get(ctx, "/installation/signing_keys", &keys)
+	return keys, err
+}
+
+// RotateSigningKey has another key sign assertions in a minute.
+func (c *Client) RotateSigningKey(ctx context.Context) (v4.SigningKeys, error) {
+	var keys v4.SigningKeys
+	_, err := c.Do(ctx, http.MethodPost, "/installation/signing_keys/rotate", nil, &keys)
+	return keys, err
+}
+
 // Backup writes the installation's backup to w. What w got is whole when it returns nil.
 func (c *Client) Backup(ctx context.Context, w io.Writer) error {
 	resp, err := c.request(ctx, http.MethodGet, "/client/v4/installation/backup", nil)

@@ -227,6 +227,16 @@ func (c *Client) Pools(ctx context.Context, id string) ([]v4.Pool, error) {
 	return do[[]v4.Pool](ctx, c, http.MethodGet, nil, "hyperdrive", "configs", id, "pools")
 }
 
+// Caches returns how a database's cache fares, at each proxy.
+func (c *Client) Caches(ctx context.Context, id string) ([]v4.Cache, error) {
+	return do[[]v4.Cache](ctx, c, http.MethodGet, nil, "hyperdrive", "configs", id, "cache")
+}
+
+// Explain says what a database's cache would make of a statement.
+func (c *Client) Explain(ctx context.Context, id, sql string) (v4.QueryExplanation, error) {
+	return do[v4.QueryExplanation](ctx, c, http.MethodPost, v4.QueryExplain{SQL: sql}, "hyperdrive", "configs", id, "explain")
+}
+
 // Connections returns a database's open origin connections, by generation.
 func (c *Client) Connections(ctx context.Context, id string) ([]v4.Connections, error) {
 	return do[[]v4.Connections](ctx, c, http.MethodGet, nil, "hyperdrive", "configs", id, "connections")

@@ -210,6 +210,52 @@ type Pool struct {
 	QueryP99 float64 `json:"query_p99"`
 }
 
+// Cache is how one database's cache fares at one proxy: ours, /hyperdrive/configs/{id}/cache. Counts are since the proxy took the
+// database up; times are in seconds.
+type Cache struct {
+	Proxy     string            `json:"proxy"` // host and process
+	Enabled   bool              `json:"enabled"`
+	Suspended bool              `json:"suspended,omitempty"` // other proxies cannot be heard
+	Entries   int               `json:"entries"`
+	Bytes     int64             `json:"bytes"`     // of them, keys and overhead included
+	BytesMax  int64             `json:"bytes_max"` // that results of all databases may take
+	Statuses  map[string]uint64 `json:"statuses"`  // queries, by what the cache made of them
+	BytesHit  uint64            `json:"bytes_hit"` // of results that were answered from the cache
+	Top       []CachedStatement `json:"top"`       // that saved most time
+	Reasons   []CacheRefusal    `json:"reasons"`   // why statements were not cached, commonest first
+}
+
+// CachedStatement is a statement, with ? for its constants.
+type CachedStatement struct {
+	Statement string  `json:"statement"`
+	Hits      uint64  `json:"hits"`
+	Misses    uint64  `json:"misses"`
+	Saved     float64 `json:"saved"` // had its hits been as slow as its misses
+}
+
+// CacheRefusal counts statements that were not cached for one reason.
+type CacheRefusal struct {
+	Reason     string `json:"reason"`
+	Statements uint64 `json:"statements"`
+}
+
+// QueryExplain is the body of POST /hyperdrive/configs/{id}/explain: ours.
+type QueryExplain struct {
+	SQL string `json:"sql"` // which is neither run nor kept
+}
+
+// QueryExplanation says what the cache would make of a statement sent by itself, outside a transaction.
+type QueryExplanation struct {
+	Status string `json:"status"` // as in analytics; "miss" where it would be stored
+	Reason string `json:"reason,omitempty"`
+	// MaxAge and StaleWhileRevalidate say for how many seconds it would be returned.
+	MaxAge               int      `json:"max_age"`
+	StaleWhileRevalidate int      `json:"stale_while_revalidate"`
+	Day                  bool     `json:"day,omitempty"`    // the result is of today
+	Reads                []string `json:"reads,omitempty"`  // tables that its result is made of
+	Writes               []string `json:"writes,omitempty"` // tables that it may change; "any" for any
+}
+
 // TestResult is the answer to a test that found nothing wrong: ours, /hyperdrive/configs/{id}/test.
 type TestResult struct {
 	// Milliseconds that connection and empty query took.
@@ -226,15 +272,17 @@ type CredentialCreate struct {
 	Name string `json:"name"`
 }
 
-// ConnectionString is what a driver connects with: to the PostgreSQL proxy at proxyAddr, host:port, verifying it. A driver that does
-// not find the CA certificate by itself needs an sslrootcert added to the query. An empty password is left out.
-func ConnectionString(user, password, proxyAddr, database string) string {
+// ConnectionString is what a driver connects with: to the proxy of the scheme (postgres, postgresql or mysql) at proxyAddr, host:port.
+// One of PostgreSQL says that the proxy is to be verified; a driver that does not find the CA certificate by itself needs an
+// sslrootcert added to the query. Drivers of MySQL have no common word for that. An empty password is left out.
+func ConnectionString(scheme, user, password, proxyAddr, database string) string {
 	who := url.UserPassword(user, password)
 	if password == "" {
 		who = url.User(user)
 	}
-	connection := url.URL{
-		Scheme: "postgres", User: who, Host: proxyAddr, Path: "/" + database, RawQuery: "sslmode=verify-full",
+	connection := url.URL{Scheme: "mysql", User: who, Host: proxyAddr, Path: "/" + database}
+	if scheme != "mysql" {
+		connection.Scheme, connection.RawQuery = "postgres", "sslmode=verify-full"
 	}
 	return connection.String()
 }

@@ -15,3 +15,22 @@ type KeyRotation struct {
 	StartedOn  *time.Time `json:"started_on,omitempty"`
 	FinishedOn *time.Time `json:"finished_on,omitempty"`
 }
+
+// SigningKeys says which keys sign assertions, in the order in which they do: /installation/signing_keys.
+type SigningKeys struct {
+	Issuer string       `json:"issuer"`
+	Keys   []SigningKey `json:"keys"`
+}
+
+// SigningKey is one of them.
+type SigningKey struct {
+	ID string `json:"id"`
+	// PublicKey is Ed25519's 32 bytes in base64.
+	PublicKey []byte `json:"public_key"`
+	// State is next, signing or former.
+	State string `json:"state"`
+	// SignsFrom is when it begins to sign, null for one from before keys rotated.
+	SignsFrom *time.Time `json:"signs_from"`
+	// AcceptedUntil is when what it has signed is accepted no more, null while that is not known.
+	AcceptedUntil *time.Time `json:"accepted_until"`
+}

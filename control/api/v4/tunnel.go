@@ -105,6 +105,27 @@ type IngressRule struct {
 	Service string `json:"service"`
 	// Path is refused: databases have none.
 	Path string `json:"path,omitempty"`
+	// OriginRequest is how the connector connects to the service; absent for its defaults.
+	OriginRequest *OriginRequest `json:"originRequest,omitempty"`
+}
+
+// OriginRequest is how a connector connects to a service. What Cloudflare's has beyond this is about HTTP, and is ignored.
+type OriginRequest struct {
+	// ConnectTimeout is how many seconds the service has to accept, at most 60; 10 when absent.
+	ConnectTimeout int `json:"connectTimeout,omitempty"`
+	// TCPKeepAlive is how many seconds are between keepalives, at most 7200; 30 when absent.
+	TCPKeepAlive int `json:"tcpKeepAlive,omitempty"`
+	// ProxyProtocol is ours: v2 sends a PROXY header first, which tells the service who connects.
+	ProxyProtocol string `json:"proxyProtocol,omitempty"`
+	// Access makes the connector check who admitted a stream.
+	Access *OriginAccess `json:"access,omitempty"`
+}
+
+// OriginAccess makes a connector refuse streams that come without the relay's assertion that a policy has admitted them.
+type OriginAccess struct {
+	Required bool `json:"required"`
+	// AudTag are the ids of the applications of which one must have admitted the stream.
+	AudTag []string `json:"audTag,omitempty"`
 }
 
 // TunnelConfigurationUpdate is the body of PUT /cfd_tunnel/{id}/configurations.

@@ -34,19 +34,22 @@ const (
 )
 
 // Client opens streams to hostnames through relays of another process, as a proxy that runs apart from them does. It keeps one
-// session for each service token that is in use. Its fields must not change after the first Dial; its methods may be called
-// concurrently.
+// session for each service token that is in use, and up to four where they are over WebSocket and busy. Its fields must not change
+// after the first Dial; its methods may be called concurrently.
 type Client struct {
-	Relays   []string    // host:port of each relay; required
+	Relays   []string    // host:port of relays, which may tell of others; required
 	TLS      *tls.Config // RootCAs, ServerName; see tunnel.Dialer
 	Protocol Protocol    // Auto unless set
 	PeerID   string      // random, one for each process; required
 	// RelayID makes this process a relay that forwards to another one, which must have this ID: TLS has a certificate that proves
 	// it, and streams are opened by Forward.
 	RelayID string
+	// Leaving is called when a relay says that what carries some of the streams will end: see tunnel.Dialer. It may be nil.
+	Leaving func(via string)
 	Version string       // of this software, for people
 	Logger  *slog.Logger // slog.Default unless set
 
+	known  Relays
 	mu     sync.Mutex
 	links  map[credential]*link
 	closed bool
@@ -66,7 +69,8 @@ type Target struct {
 	Remote    string // ip:port of the driver, for the connector's log; may be empty
 }
 
-type credential struct{ id, secret string }
+// credential is what has a session of its own: a service token or, between relays, a tunnel.
+type credential struct{ id, secret, tunnel string }
 
 // Run closes sessions that have become idle, until ctx ends; then it closes all of them, and Dial fails.
 func (c *Client) Run(ctx context.Context) error {
@@ -88,12 +92,13 @@ func (c *Client) Run(ctx context.Context) error {
 // before a byte was sent is tried again on another. It returns a *tunnel.Refusal when a relay said no, and otherwise an error that
 // says why no relay was reached. The caller ends the stream.
 func (c *Client) Dial(ctx context.Context, t Target) (stream.Conn, error) {
-	return c.dial(ctx, credential{t.ClientID, t.ClientSecret}, &tunnelpb.Open{Hostname: t.Hostname, EarlyData: t.EarlyData, Remote: t.Remote})
+	return c.dial(ctx, credential{id: t.ClientID, secret: t.ClientSecret}, &tunnelpb.Open{Hostname: t.Hostname, EarlyData: t.EarlyData, Remote: t.Remote})
 }
 
-// Forward is Dial for a relay. The open carries the credential of who asks.
-func (c *Client) Forward(ctx context.Context, open *tunnelpb.Open) (stream.Conn, error) {
-	return c.dial(ctx, credential{}, open)
+// Forward is Dial for a relay. The open carries the credential of who asks. Each tunnel has a session of its own, so that none takes
+// the streams that others need.
+func (c *Client) Forward(ctx context.Context, tunnelID string, open *tunnelpb.Open) (stream.Conn, error) {
+	return c.dial(ctx, credential{tunnel: tunnelID}, open)
 }
 
 func (c *Client) dial(ctx context.Context, key credential, open *tunnelpb.Open) (stream.Conn, error) {
@@ -118,9 +123,9 @@ func (c *Client) dial(ctx context.Context, key credential, open *tunnelpb.Open) 
 		var lost *tunnel.SessionError
 		switch {
 		case errors.As(err, &refusal) && refusal.Code == tunnelpb.Code_DRAINING:
-			l.retire(session, true)
+			l.retire(session)
 		case errors.As(err, &lost):
-			l.retire(session, true)
+			l.retire(session)
 		case errors.As(err, &refusal):
 			return nil, refusal
 		default:
@@ -130,57 +135,29 @@ func (c *Client) dial(ctx context.Context, key credential, open *tunnelpb.Open) 
 	return nil, last
 }
 
-// opening is the outcome of an open.
-type opening struct {
-	stream *tunnel.Stream
-	err    error
-}
-
 // open asks session for a stream. When it is silent for long it is probed; one that does not answer is taken for lost.
 func (c *Client) open(ctx context.Context, session *tunnel.Session, open *tunnelpb.Open) (stream.Conn, error) {
-	asked, cancel := context.WithCancel(ctx)
-	result := make(chan opening, 1)
-	go func() {
-		st, err := session.Open(asked, open)
-		result <- opening{st, err}
-	}()
-	timer := time.NewTimer(silence)
-	defer timer.Stop()
-	probed := make(chan error, 1)
-	for {
-		select {
-		case got := <-result:
-			cancel()
-			if got.err != nil {
-				return nil, got.err
-			}
-			return got.stream, nil
-		case <-timer.C:
-			go func() {
-				bound, done := context.WithTimeout(asked, answer)
-				defer done()
-				_, err := session.Probe(bound)
-				probed <- err
-			}()
-		case err := <-probed:
-			var refusal *tunnel.Refusal
-			if err == nil || errors.As(err, &refusal) || ctx.Err() != nil {
-				continue // the origin is slow, or the session full
-			}
-			cancel()
-			c.discard(result)
-			return nil, &tunnel.SessionError{Reason: "the session answers nothing", Err: err}
-		}
-	}
-}
-
-// discard frees what an open brings that was given up.
-func (c *Client) discard(result <-chan opening) {
-	c.begin(func() {
-		if got := <-result; got.err == nil {
-			got.stream.Reset(stream.CodeCancelled)
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	probe := time.AfterFunc(silence, func() {
+		bound, done := context.WithTimeout(ctx, answer)
+		defer done()
+		_, err := session.Probe(bound)
+		var refusal *tunnel.Refusal
+		if err != nil && !errors.As(err, &refusal) { // a refusal says that the session is full, and the origin slow
+			cancel(&tunnel.SessionError{Reason: "the session answers nothing", Err: err})
 		}
 	})
+	defer probe.Stop()
+	opened, err := session.Open(ctx, open)
+	if err == nil {
+		return opened, nil
+	}
+	var lost *tunnel.SessionError
+	if errors.As(context.Cause(ctx), &lost) {
+		return nil, lost
+	}
+	return nil, err
 }
 
 // begin runs f in a goroutine that Run waits for, unless Run has ended already.
@@ -216,6 +193,7 @@ func (c *Client) link(key credential) (*link, error) {
 	l := c.links[key]
 	if l == nil {
 		if c.links == nil {
+			c.known.Configured = c.Relays
 			c.links = make(map[credential]*link)
 		}
 		l = &link{client: c, key: key, turn: make(chan struct{}, 1), over: make(chan struct{}), backoff: Backoff{Cap: clientCap}}

@@ -5,9 +5,11 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/sluicedb/sluice/protocol/stream"
@@ -19,6 +21,7 @@ import (
 // fakeRelay answers opens with an echo, or as its fields say.
 type fakeRelay struct {
 	secret   string
+	relays   []string // that it tells of
 	hellos   atomic.Int32
 	sessions chan *tunnel.Session
 	refuse   atomic.Pointer[tunnel.Refusal] // every open
@@ -32,7 +35,7 @@ func (f *fakeRelay) server() *tunnel.Server {
 			if h.GetClientSecret() != f.secret {
 				return nil, &tunnel.Refusal{Code: tunnelpb.Code_UNAUTHENTICATED, Message: "no"}
 			}
-			return &tunnelpb.Welcome{RelayId: "r"}, nil
+			return &tunnelpb.Welcome{RelayId: "r", Relays: f.relays}, nil
 		},
 		Handle: func(ctx context.Context, s *tunnel.Session) {
 			f.sessions <- s
@@ -192,6 +195,34 @@ func TestClientWaitsForARelayAtMostItsContext(t *testing.T) {
 	}
 }
 
+// A relay whose host drops what comes is left, also by those who never wait until an attempt has failed.
+func TestTunnel05ClientLeavesARelayThatIsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := map[string]int{}
+		c := &Client{Relays: []string{"hole:443", "good:443"}, PeerID: "p", Logger: slog.New(slog.DiscardHandler)}
+		c.race = func(ctx context.Context, r *Racer) (*tunnel.Session, error) {
+			asked[r.Dialer.Addr]++
+			if r.Dialer.Addr == "hole:443" {
+				<-ctx.Done()
+				return nil, ctx.Err()
+			}
+			return nil, &tunnel.Refusal{Code: tunnelpb.Code_UNAUTHENTICATED, Message: "reached"}
+		}
+		for range 3 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			_, err := c.Dial(ctx, Target{Hostname: "db.example", ClientID: "id", ClientSecret: "s"})
+			if cancel(); err == nil {
+				t.Fatal("a session with nobody")
+			}
+		}
+		_, err := c.Dial(t.Context(), Target{Hostname: "db.example", ClientID: "id", ClientSecret: "s"})
+		var refusal *tunnel.Refusal
+		if !errors.As(err, &refusal) || asked["hole:443"] != 3 {
+			t.Errorf("after %v: %v", asked, err)
+		}
+	})
+}
+
 func TestClientSweepsIdleSessions(t *testing.T) {
 	cert := tunneltest.NewCertificate(t)
 	relay := &fakeRelay{secret: "s"}
@@ -216,4 +247,27 @@ func TestClientSweepsIdleSessions(t *testing.T) {
 	if len(c.links) != 0 {
 		t.Errorf("%d links are left", len(c.links))
 	}
+}
+
+// TestClientUsesTheRelaysThatAWelcomeNames: one that was told of one relay finds others when that one is gone.
+func TestClientUsesTheRelaysThatAWelcomeNames(t *testing.T) {
+	cert := tunneltest.NewCertificate(t)
+	second := &fakeRelay{secret: "s"}
+	other, _ := tunneltest.Start(t, second.server(), cert, tunneltest.Passes)
+	first := &fakeRelay{secret: "s", relays: []string{other}}
+	addr, stop := tunneltest.Start(t, first.server(), cert, tunneltest.Passes)
+	c := newClient(t, cert, addr)
+	target := Target{Hostname: "db.example", ClientID: "id", ClientSecret: "s"}
+	s, err := c.Dial(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	stop()
+	s, err = c.Dial(t.Context(), target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	echo(t, s, "elsewhere")
 }

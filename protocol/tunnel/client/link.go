@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -13,7 +12,8 @@ import (
 	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
 )
 
-// link holds the sessions of one credential: the current one, and those that wait for their last stream to end.
+// link holds the sessions of one credential: those that take streams, one over QUIC or up to maxParallel over WebSocket, and those
+// that wait for their last stream to end.
 type link struct {
 	client *Client
 	key    credential
@@ -22,20 +22,23 @@ type link struct {
 	// turn is held by the one that dials; the others wait for it with their own contexts. It guards the fields below it.
 	turn    chan struct{}
 	backoff Backoff
-	notTill time.Time // no attempt before
-	lastErr error     // why not before
+	unheard time.Duration // of attempts at the next relay that were given up
+	notTill time.Time     // no attempt before
+	lastErr error         // why not before
 
 	mu      sync.Mutex
 	relay   int // counts relays that were left; chooses the one to dial
-	current *tunnel.Session
-	addr    string    // of current's relay
-	better  time.Time // when something better than current is looked for
+	current []*tunnel.Session
+	addr    string    // of their relay
+	better  time.Time // when something better than they is looked for
+	growing bool      // another is being made beside them
+	notMore time.Time // and none is before this
 	retired []*tunnel.Session
 	closed  bool
 	over    chan struct{} // closed with closed
 }
 
-// session returns the link's session, and dials one when there is none.
+// session returns a session of the link's, and dials one when there is none.
 func (l *link) session(ctx context.Context) (*tunnel.Session, error) {
 	if s := l.live(); s != nil {
 		return s, nil
@@ -72,23 +75,32 @@ func (l *link) session(ctx context.Context) (*tunnel.Session, error) {
 func (l *link) dial(asked context.Context) (*tunnel.Session, error) {
 	ctx, cancel := context.WithTimeout(asked, dialTimeout)
 	defer cancel()
-	relay := l.next(0)
-	addr := l.client.Relays[relay%len(l.client.Relays)]
+	relay, began := l.next(0), time.Now()
+	addr := l.client.known.At(relay)
 	session, err := l.reach(ctx, addr, l.client.Protocol)
 	if err != nil {
 		err = fmt.Errorf("reach a relay: %w", err)
 		if asked.Err() != nil {
-			return nil, err // who asked gave up: it says nothing about the relay
+			// Who asked gave up, which says nothing about the relay unless there was time enough for both carriers.
+			if l.unheard += time.Since(began); l.unheard > headStart+patience {
+				l.unheard = 0
+				l.next(1)
+			}
+			return nil, err
 		}
+		l.unheard = 0
 		// The others are tried at once, and then it is waited.
-		if l.next(1)%len(l.client.Relays) == 0 || Permanent(err) {
+		if l.next(1)%l.client.known.Len() == 0 || Permanent(err) {
 			l.lastErr, l.notTill = err, time.Now().Add(l.backoff.Next(err))
 		}
 		return nil, err
 	}
+	if l.client.RelayID == "" { // another relay is the one that is meant, whomever it knows
+		l.client.known.Learn(session.Welcome().GetRelays())
+	}
 	l.backoff.Reset()
-	l.lastErr, l.notTill = nil, time.Time{}
-	if !l.adopt(session, addr, nil) {
+	l.lastErr, l.notTill, l.unheard = nil, time.Time{}, 0
+	if !l.begin(session, addr) {
 		session.Close(stream.CodeDraining, "the client is shutting down")
 		return nil, &tunnel.Refusal{Code: tunnelpb.Code_DRAINING, Message: "this process is shutting down"}
 	}
@@ -112,7 +124,7 @@ func (l *link) reach(ctx context.Context, addr string, protocol Protocol) (*tunn
 	if want != "" {
 		hello.Role = tunnelpb.Role_RELAY
 	}
-	racer := &Racer{Protocol: protocol, Dialer: tunnel.Dialer{Addr: addr, TLS: l.client.TLS, Hello: hello, Logger: l.client.Logger}}
+	racer := &Racer{Protocol: protocol, Dialer: tunnel.Dialer{Addr: addr, TLS: l.client.TLS, Hello: hello, Leaving: l.client.Leaving, Logger: l.client.Logger}}
 	if l.client.race != nil {
 		return l.client.race(ctx, racer)
 	}
@@ -124,73 +136,10 @@ func (l *link) reach(ctx context.Context, addr string, protocol Protocol) (*tunn
 	return session, err
 }
 
-// adopt makes s the current session in place of instead, and watches it. It reports false when the link is closed or has another
-// session by now.
-func (l *link) adopt(s *tunnel.Session, addr string, instead *tunnel.Session) bool {
-	l.mu.Lock()
-	wanted := !l.closed && l.current == instead
-	if wanted {
-		if instead != nil {
-			l.retired = append(l.retired, instead)
-		}
-		l.current, l.addr, l.better = s, addr, time.Now().Add(BetterAfter())
-	}
-	l.mu.Unlock()
-	if wanted {
-		l.client.begin(func() { s.Watch(context.Background()) }) // until the session ends
-	}
-	return wanted
-}
-
-// improve replaces a session over WebSocket by one over QUIC, if that is to be had.
-func (l *link) improve(old *tunnel.Session, addr string) {
-	ctx, cancel := context.WithTimeout(context.Background(), dialTimeout) // nobody waits for it
-	defer cancel()
-	go func() {
-		select {
-		case <-l.over:
-			cancel()
-		case <-ctx.Done():
-		}
-	}()
-	session, err := l.reach(ctx, addr, QUIC)
-	if err != nil {
-		l.logger().Debug("session stays on websocket", "relay", addr, "err", err)
-		return
-	}
-	if !l.adopt(session, addr, old) {
-		session.Close(stream.CodeCancelled, "it is not needed any more")
-	}
-}
-
 func (l *link) isClosed() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.closed
-}
-
-// live returns the current session if it takes new streams.
-func (l *link) live() *tunnel.Session {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.current == nil {
-		return nil
-	}
-	select {
-	case <-l.current.Done():
-		l.current = nil
-	case <-l.current.GoneAway():
-		l.retired = append(l.retired, l.current)
-		l.current = nil
-		l.relay++
-	default:
-		if !l.current.Healthy() {
-			l.retired = append(l.retired, l.current)
-			l.current = nil
-			l.relay++
-		}
-	}
-	return l.current
 }
 
 // next adds to the count of relays that were left, and returns it.
@@ -199,72 +148,4 @@ func (l *link) next(n int) int {
 	defer l.mu.Unlock()
 	l.relay += n
 	return l.relay
-}
-
-// retire takes s out of use; its streams go on. Another relay is next when this one is leaving.
-func (l *link) retire(s *tunnel.Session, leaving bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.current != s {
-		return
-	}
-	l.retired = append(l.retired, s)
-	l.current = nil
-	if leaving {
-		l.relay++
-	}
-}
-
-func (l *link) streams() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	n := 0
-	for _, s := range l.retired {
-		n += s.Streams()
-	}
-	if l.current != nil {
-		n += l.current.Streams()
-	}
-	return n
-}
-
-// sweep takes out what has no streams: retired sessions, and the current one too when the link is idle. It returns them for
-// closing, and whether none is left. In its time it looks for something better than WebSocket.
-func (l *link) sweep(now time.Time, idle bool) (unused []*tunnel.Session, empty bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.retired = slices.DeleteFunc(l.retired, func(s *tunnel.Session) bool {
-		if s.Err() == nil && s.Streams() > 0 {
-			return false
-		}
-		unused = append(unused, s)
-		return true
-	})
-	if l.current != nil && idle && l.current.Streams() == 0 {
-		unused = append(unused, l.current)
-		l.current = nil
-	}
-	auto := l.client.Protocol == Auto || l.client.Protocol == ""
-	if s := l.current; s != nil && auto && s.Carrier() == tunnel.CarrierWebSocket && now.After(l.better) {
-		l.better = now.Add(BetterAfter())
-		addr := l.addr
-		l.client.work.Go(func() { l.improve(s, addr) })
-	}
-	return unused, l.current == nil && len(l.retired) == 0
-}
-
-func (l *link) closeAll() {
-	l.mu.Lock()
-	sessions := l.retired
-	if l.current != nil {
-		sessions = append(sessions, l.current)
-	}
-	if !l.closed {
-		close(l.over)
-	}
-	l.retired, l.current, l.closed = nil, nil, true
-	l.mu.Unlock()
-	for _, s := range sessions {
-		s.Close(stream.CodeDraining, "the client is shutting down")
-	}
 }

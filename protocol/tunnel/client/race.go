@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -57,7 +58,7 @@ type outcome struct {
 
 // Dial returns a session with the relay at Dialer.Addr. QUIC starts at once, WebSocket a second later, or as soon as QUIC has failed. One of
 // them says Hello at a time, so that the relay does not see two registrations of one peer. A refusal ends the race: the relay
-// was reached. It returns a *tunnel.Refusal, or an error that says what became of each carrier. The caller closes the session.
+// was reached. So does a host that says of both that nobody listens. It returns a *tunnel.Refusal, or an error that says what became of each carrier. The caller closes the session.
 func (r *Racer) Dial(ctx context.Context) (*tunnel.Session, error) {
 	switch r.Protocol {
 	case QUIC:
@@ -71,12 +72,14 @@ func (r *Racer) Dial(ctx context.Context) (*tunnel.Session, error) {
 	results := make(chan outcome, 2)
 	start := make(chan struct{})
 	begin := sync.OnceFunc(func() { close(start) })
+	var closed atomic.Bool // the host has no UDP socket there
 	if r.dial == nil {
 		var watch sync.WaitGroup
 		defer watch.Wait()
 		defer cancel()
 		watch.Go(func() {
 			if refused(ctx, r.Dialer.Addr) {
+				closed.Store(true)
 				begin()
 			}
 		})
@@ -94,8 +97,11 @@ func (r *Racer) Dial(ctx context.Context) (*tunnel.Session, error) {
 			return got.session, got.err
 		}
 		failed[got.carrier] = got.err
-		if got.carrier == tunnel.CarrierQUIC {
+		switch {
+		case got.carrier == tunnel.CarrierQUIC:
 			begin()
+		case closed.Load() && errors.Is(got.err, syscall.ECONNREFUSED):
+			cancel() // QUIC would wait for its handshake
 		}
 	}
 	return nil, fmt.Errorf("reach relay %s: quic: %w; websocket: %w", r.Dialer.Addr, failed[tunnel.CarrierQUIC], failed[tunnel.CarrierWebSocket])

@@ -2,9 +2,12 @@ package client
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"net"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -103,6 +106,21 @@ func TestRaceReportsBothCarriers(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v does not say %q", err, want)
 		}
+	}
+}
+
+// TestRaceEndsWhereNobodyListens: a relay that is gone costs an attempt no handshake's timeout.
+func TestRaceEndsWhereNobodyListens(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second) // QUIC's handshake has five
+	defer cancel()
+	r := Racer{Dialer: tunnel.Dialer{Addr: l.Addr().String(), TLS: &tls.Config{}, Hello: &tunnelpb.Hello{}}}
+	if _, err := r.Dial(ctx); !errors.Is(err, syscall.ECONNREFUSED) || ctx.Err() != nil {
+		t.Errorf("Dial: %v; the attempt's time is up: %v", err, ctx.Err())
 	}
 }
 

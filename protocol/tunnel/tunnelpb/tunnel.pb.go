@@ -202,7 +202,7 @@ func (x Reset_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use Reset_Kind.Descriptor instead.
 func (Reset_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_tunnel_proto_rawDescGZIP(), []int{14, 0}
+	return file_tunnel_proto_rawDescGZIP(), []int{15, 0}
 }
 
 // Frame is every message of the control stream. A frame whose kind is unknown is skipped.
@@ -219,6 +219,7 @@ type Frame struct {
 	//	*Frame_GoAway
 	//	*Frame_ResetStream
 	//	*Frame_Close
+	//	*Frame_Leaving
 	Kind          isFrame_Kind `protobuf_oneof:"kind"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -340,6 +341,15 @@ func (x *Frame) GetClose() *Close {
 	return nil
 }
 
+func (x *Frame) GetLeaving() *Leaving {
+	if x != nil {
+		if x, ok := x.Kind.(*Frame_Leaving); ok {
+			return x.Leaving
+		}
+	}
+	return nil
+}
+
 type isFrame_Kind interface {
 	isFrame_Kind()
 }
@@ -376,6 +386,10 @@ type Frame_Close struct {
 	Close *Close `protobuf:"bytes,9,opt,name=close,proto3,oneof"`
 }
 
+type Frame_Leaving struct {
+	Leaving *Leaving `protobuf:"bytes,10,opt,name=leaving,proto3,oneof"`
+}
+
 func (*Frame_Hello) isFrame_Kind() {}
 
 func (*Frame_Welcome) isFrame_Kind() {}
@@ -391,6 +405,8 @@ func (*Frame_GoAway) isFrame_Kind() {}
 func (*Frame_ResetStream) isFrame_Kind() {}
 
 func (*Frame_Close) isFrame_Kind() {}
+
+func (*Frame_Leaving) isFrame_Kind() {}
 
 // Hello is the first frame from the dialling peer.
 type Hello struct {
@@ -954,6 +970,7 @@ func (*Answer_Refused) isAnswer_Kind() {}
 // Opened is the yes to an Open or a Probe.
 type Opened struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
+	Via           string                 `protobuf:"bytes,1,opt,name=via,proto3" json:"via,omitempty"` // relay to client: names the session that carries the stream beyond the relay; empty: not told
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -988,6 +1005,59 @@ func (*Opened) Descriptor() ([]byte, []int) {
 	return file_tunnel_proto_rawDescGZIP(), []int{8}
 }
 
+func (x *Opened) GetVia() string {
+	if x != nil {
+		return x.Via
+	}
+	return ""
+}
+
+// Leaving tells a client that what carries some of its streams beyond the relay takes no more of them and will end: what only waits on
+// them is better made anew. Streams go on.
+type Leaving struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Via           string                 `protobuf:"bytes,1,opt,name=via,proto3" json:"via,omitempty"` // of their Opened
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Leaving) Reset() {
+	*x = Leaving{}
+	mi := &file_tunnel_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Leaving) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Leaving) ProtoMessage() {}
+
+func (x *Leaving) ProtoReflect() protoreflect.Message {
+	mi := &file_tunnel_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Leaving.ProtoReflect.Descriptor instead.
+func (*Leaving) Descriptor() ([]byte, []int) {
+	return file_tunnel_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *Leaving) GetVia() string {
+	if x != nil {
+		return x.Via
+	}
+	return ""
+}
+
 // IngressRule maps a hostname to the service that a connector dials for it.
 type IngressRule struct {
 	state            protoimpl.MessageState `protogen:"open.v1"`
@@ -1004,7 +1074,7 @@ type IngressRule struct {
 
 func (x *IngressRule) Reset() {
 	*x = IngressRule{}
-	mi := &file_tunnel_proto_msgTypes[9]
+	mi := &file_tunnel_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1016,7 +1086,7 @@ func (x *IngressRule) String() string {
 func (*IngressRule) ProtoMessage() {}
 
 func (x *IngressRule) ProtoReflect() protoreflect.Message {
-	mi := &file_tunnel_proto_msgTypes[9]
+	mi := &file_tunnel_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1029,7 +1099,7 @@ func (x *IngressRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use IngressRule.ProtoReflect.Descriptor instead.
 func (*IngressRule) Descriptor() ([]byte, []int) {
-	return file_tunnel_proto_rawDescGZIP(), []int{9}
+	return file_tunnel_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *IngressRule) GetHostname() string {
@@ -1094,7 +1164,7 @@ type Configure struct {
 
 func (x *Configure) Reset() {
 	*x = Configure{}
-	mi := &file_tunnel_proto_msgTypes[10]
+	mi := &file_tunnel_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1106,7 +1176,7 @@ func (x *Configure) String() string {
 func (*Configure) ProtoMessage() {}
 
 func (x *Configure) ProtoReflect() protoreflect.Message {
-	mi := &file_tunnel_proto_msgTypes[10]
+	mi := &file_tunnel_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1119,7 +1189,7 @@ func (x *Configure) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configure.ProtoReflect.Descriptor instead.
 func (*Configure) Descriptor() ([]byte, []int) {
-	return file_tunnel_proto_rawDescGZIP(), []int{10}
+	return file_tunnel_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Configure) GetVersion() uint64 {
@@ -1161,7 +1231,7 @@ type Key struct {
 
 func (x *Key) Reset() {
 	*x = Key{}
-	mi := &file_tunnel_proto_msgTypes[11]
+	mi := &file_tunnel_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1173,7 +1243,7 @@ func (x *Key) String() string {
 func (*Key) ProtoMessage() {}
 
 func (x *Key) ProtoReflect() protoreflect.Message {
-	mi := &file_tunnel_proto_msgTypes[11]
+	mi := &file_tunnel_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1186,7 +1256,7 @@ func (x *Key) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Key.ProtoReflect.Descriptor instead.
 func (*Key) Descriptor() ([]byte, []int) {
-	return file_tunnel_proto_rawDescGZIP(), []int{11}
+	return file_tunnel_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Key) GetId() string {
@@ -1214,7 +1284,7 @@ type Configured struct {
 
 func (x *Configured) Reset() {
 	*x = Configured{}
-	mi := &file_tunnel_proto_msgTypes[12]
+	mi := &file_tunnel_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1226,7 +1296,7 @@ func (x *Configured) String() string {
 func (*Configured) ProtoMessage() {}
 
 func (x *Configured) ProtoReflect() protoreflect.Message {
-	mi := &file_tunnel_proto_msgTypes[12]
+	mi := &file_tunnel_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1239,7 +1309,7 @@ func (x *Configured) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Configured.ProtoReflect.Descriptor instead.
 func (*Configured) Descriptor() ([]byte, []int) {
-	return file_tunnel_proto_rawDescGZIP(), []int{12}
+	return file_tunnel_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Configured) GetVersion() uint64 {
@@ -1268,7 +1338,7 @@ type GoAway struct {
 
 func (x *GoAway) Reset() {
 	*x = GoAway{}
-	mi := &file_tunnel_proto_msgTypes[13]
+	mi := &file_tunnel_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1280,7 +1350,7 @@ func (x *GoAway) String() string {
 func (*GoAway) ProtoMessage() {}
 
 func (x *GoAway) ProtoReflect() protoreflect.Message {
-	mi := &file_tunnel_proto_msgTypes[13]
+	mi := &file_tunnel_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1293,7 +1363,7 @@ func (x *GoAway) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GoAway.ProtoReflect.Descriptor instead.
 func (*GoAway) Descriptor() ([]byte, []int) {
-	return file_tunnel_proto_rawDescGZIP(), []int{13}
+	return file_tunnel_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GoAway) GetRetryAfterMs() uint64 {
@@ -1329,7 +1399,7 @@ type Reset struct {
 
 func (x *Reset) Reset() {
 	*x = Reset{}
-	mi := &file_tunnel_proto_msgTypes[14]
+	mi := &file_tunnel_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1341,7 +1411,7 @@ func (x *Reset) String() string {
 func (*Reset) ProtoMessage() {}
 
 func (x *Reset) ProtoReflect() protoreflect.Message {
-	mi := &file_tunnel_proto_msgTypes[14]
+	mi := &file_tunnel_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1354,7 +1424,7 @@ func (x *Reset) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Reset.ProtoReflect.Descriptor instead.
 func (*Reset) Descriptor() ([]byte, []int) {
-	return file_tunnel_proto_rawDescGZIP(), []int{14}
+	return file_tunnel_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Reset) GetStream() uint64 {
@@ -1389,7 +1459,7 @@ type Close struct {
 
 func (x *Close) Reset() {
 	*x = Close{}
-	mi := &file_tunnel_proto_msgTypes[15]
+	mi := &file_tunnel_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1401,7 +1471,7 @@ func (x *Close) String() string {
 func (*Close) ProtoMessage() {}
 
 func (x *Close) ProtoReflect() protoreflect.Message {
-	mi := &file_tunnel_proto_msgTypes[15]
+	mi := &file_tunnel_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1414,7 +1484,7 @@ func (x *Close) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Close.ProtoReflect.Descriptor instead.
 func (*Close) Descriptor() ([]byte, []int) {
-	return file_tunnel_proto_rawDescGZIP(), []int{15}
+	return file_tunnel_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Close) GetCode() uint32 {
@@ -1435,7 +1505,7 @@ var File_tunnel_proto protoreflect.FileDescriptor
 
 const file_tunnel_proto_rawDesc = "" +
 	"\n" +
-	"\ftunnel.proto\x12\x10sluice.tunnel.v1\"\xdf\x03\n" +
+	"\ftunnel.proto\x12\x10sluice.tunnel.v1\"\x96\x04\n" +
 	"\x05Frame\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\x12/\n" +
 	"\x05hello\x18\x02 \x01(\v2\x17.sluice.tunnel.v1.HelloH\x00R\x05hello\x125\n" +
@@ -1447,7 +1517,9 @@ const file_tunnel_proto_rawDesc = "" +
 	"configured\x123\n" +
 	"\ago_away\x18\a \x01(\v2\x18.sluice.tunnel.v1.GoAwayH\x00R\x06goAway\x12<\n" +
 	"\freset_stream\x18\b \x01(\v2\x17.sluice.tunnel.v1.ResetH\x00R\vresetStream\x12/\n" +
-	"\x05close\x18\t \x01(\v2\x17.sluice.tunnel.v1.CloseH\x00R\x05closeB\x06\n" +
+	"\x05close\x18\t \x01(\v2\x17.sluice.tunnel.v1.CloseH\x00R\x05close\x125\n" +
+	"\aleaving\x18\n" +
+	" \x01(\v2\x19.sluice.tunnel.v1.LeavingH\x00R\aleavingB\x06\n" +
 	"\x04kind\"\x9d\x03\n" +
 	"\x05Hello\x12*\n" +
 	"\x04role\x18\x01 \x01(\x0e2\x16.sluice.tunnel.v1.RoleR\x04role\x12\x1b\n" +
@@ -1493,8 +1565,11 @@ const file_tunnel_proto_rawDesc = "" +
 	"\x06Answer\x122\n" +
 	"\x06opened\x18\x01 \x01(\v2\x18.sluice.tunnel.v1.OpenedH\x00R\x06opened\x125\n" +
 	"\arefused\x18\x02 \x01(\v2\x19.sluice.tunnel.v1.RefusedH\x00R\arefusedB\x06\n" +
-	"\x04kind\"\b\n" +
-	"\x06Opened\"\x83\x02\n" +
+	"\x04kind\"\x1a\n" +
+	"\x06Opened\x12\x10\n" +
+	"\x03via\x18\x01 \x01(\tR\x03via\"\x1b\n" +
+	"\aLeaving\x12\x10\n" +
+	"\x03via\x18\x01 \x01(\tR\x03via\"\x83\x02\n" +
 	"\vIngressRule\x12\x1a\n" +
 	"\bhostname\x18\x01 \x01(\tR\bhostname\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x12,\n" +
@@ -1566,7 +1641,7 @@ func file_tunnel_proto_rawDescGZIP() []byte {
 }
 
 var file_tunnel_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_tunnel_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_tunnel_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_tunnel_proto_goTypes = []any{
 	(Code)(0),           // 0: sluice.tunnel.v1.Code
 	(Role)(0),           // 1: sluice.tunnel.v1.Role
@@ -1580,39 +1655,41 @@ var file_tunnel_proto_goTypes = []any{
 	(*Probe)(nil),       // 9: sluice.tunnel.v1.Probe
 	(*Answer)(nil),      // 10: sluice.tunnel.v1.Answer
 	(*Opened)(nil),      // 11: sluice.tunnel.v1.Opened
-	(*IngressRule)(nil), // 12: sluice.tunnel.v1.IngressRule
-	(*Configure)(nil),   // 13: sluice.tunnel.v1.Configure
-	(*Key)(nil),         // 14: sluice.tunnel.v1.Key
-	(*Configured)(nil),  // 15: sluice.tunnel.v1.Configured
-	(*GoAway)(nil),      // 16: sluice.tunnel.v1.GoAway
-	(*Reset)(nil),       // 17: sluice.tunnel.v1.Reset
-	(*Close)(nil),       // 18: sluice.tunnel.v1.Close
-	nil,                 // 19: sluice.tunnel.v1.Hello.LabelsEntry
+	(*Leaving)(nil),     // 12: sluice.tunnel.v1.Leaving
+	(*IngressRule)(nil), // 13: sluice.tunnel.v1.IngressRule
+	(*Configure)(nil),   // 14: sluice.tunnel.v1.Configure
+	(*Key)(nil),         // 15: sluice.tunnel.v1.Key
+	(*Configured)(nil),  // 16: sluice.tunnel.v1.Configured
+	(*GoAway)(nil),      // 17: sluice.tunnel.v1.GoAway
+	(*Reset)(nil),       // 18: sluice.tunnel.v1.Reset
+	(*Close)(nil),       // 19: sluice.tunnel.v1.Close
+	nil,                 // 20: sluice.tunnel.v1.Hello.LabelsEntry
 }
 var file_tunnel_proto_depIdxs = []int32{
 	4,  // 0: sluice.tunnel.v1.Frame.hello:type_name -> sluice.tunnel.v1.Hello
 	5,  // 1: sluice.tunnel.v1.Frame.welcome:type_name -> sluice.tunnel.v1.Welcome
 	6,  // 2: sluice.tunnel.v1.Frame.refused:type_name -> sluice.tunnel.v1.Refused
-	13, // 3: sluice.tunnel.v1.Frame.configure:type_name -> sluice.tunnel.v1.Configure
-	15, // 4: sluice.tunnel.v1.Frame.configured:type_name -> sluice.tunnel.v1.Configured
-	16, // 5: sluice.tunnel.v1.Frame.go_away:type_name -> sluice.tunnel.v1.GoAway
-	17, // 6: sluice.tunnel.v1.Frame.reset_stream:type_name -> sluice.tunnel.v1.Reset
-	18, // 7: sluice.tunnel.v1.Frame.close:type_name -> sluice.tunnel.v1.Close
-	1,  // 8: sluice.tunnel.v1.Hello.role:type_name -> sluice.tunnel.v1.Role
-	19, // 9: sluice.tunnel.v1.Hello.labels:type_name -> sluice.tunnel.v1.Hello.LabelsEntry
-	0,  // 10: sluice.tunnel.v1.Refused.code:type_name -> sluice.tunnel.v1.Code
-	8,  // 11: sluice.tunnel.v1.Header.open:type_name -> sluice.tunnel.v1.Open
-	9,  // 12: sluice.tunnel.v1.Header.probe:type_name -> sluice.tunnel.v1.Probe
-	11, // 13: sluice.tunnel.v1.Answer.opened:type_name -> sluice.tunnel.v1.Opened
-	6,  // 14: sluice.tunnel.v1.Answer.refused:type_name -> sluice.tunnel.v1.Refused
-	12, // 15: sluice.tunnel.v1.Configure.ingress:type_name -> sluice.tunnel.v1.IngressRule
-	14, // 16: sluice.tunnel.v1.Configure.keys:type_name -> sluice.tunnel.v1.Key
-	2,  // 17: sluice.tunnel.v1.Reset.kind:type_name -> sluice.tunnel.v1.Reset.Kind
-	18, // [18:18] is the sub-list for method output_type
-	18, // [18:18] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	14, // 3: sluice.tunnel.v1.Frame.configure:type_name -> sluice.tunnel.v1.Configure
+	16, // 4: sluice.tunnel.v1.Frame.configured:type_name -> sluice.tunnel.v1.Configured
+	17, // 5: sluice.tunnel.v1.Frame.go_away:type_name -> sluice.tunnel.v1.GoAway
+	18, // 6: sluice.tunnel.v1.Frame.reset_stream:type_name -> sluice.tunnel.v1.Reset
+	19, // 7: sluice.tunnel.v1.Frame.close:type_name -> sluice.tunnel.v1.Close
+	12, // 8: sluice.tunnel.v1.Frame.leaving:type_name -> sluice.tunnel.v1.Leaving
+	1,  // 9: sluice.tunnel.v1.Hello.role:type_name -> sluice.tunnel.v1.Role
+	20, // 10: sluice.tunnel.v1.Hello.labels:type_name -> sluice.tunnel.v1.Hello.LabelsEntry
+	0,  // 11: sluice.tunnel.v1.Refused.code:type_name -> sluice.tunnel.v1.Code
+	8,  // 12: sluice.tunnel.v1.Header.open:type_name -> sluice.tunnel.v1.Open
+	9,  // 13: sluice.tunnel.v1.Header.probe:type_name -> sluice.tunnel.v1.Probe
+	11, // 14: sluice.tunnel.v1.Answer.opened:type_name -> sluice.tunnel.v1.Opened
+	6,  // 15: sluice.tunnel.v1.Answer.refused:type_name -> sluice.tunnel.v1.Refused
+	13, // 16: sluice.tunnel.v1.Configure.ingress:type_name -> sluice.tunnel.v1.IngressRule
+	15, // 17: sluice.tunnel.v1.Configure.keys:type_name -> sluice.tunnel.v1.Key
+	2,  // 18: sluice.tunnel.v1.Reset.kind:type_name -> sluice.tunnel.v1.Reset.Kind
+	19, // [19:19] is the sub-list for method output_type
+	19, // [19:19] is the sub-list for method input_type
+	19, // [19:19] is the sub-list for extension type_name
+	19, // [19:19] is the sub-list for extension extendee
+	0,  // [0:19] is the sub-list for field type_name
 }
 
 func init() { file_tunnel_proto_init() }
@@ -1629,6 +1706,7 @@ func file_tunnel_proto_init() {
 		(*Frame_GoAway)(nil),
 		(*Frame_ResetStream)(nil),
 		(*Frame_Close)(nil),
+		(*Frame_Leaving)(nil),
 	}
 	file_tunnel_proto_msgTypes[4].OneofWrappers = []any{
 		(*Header_Open)(nil),
@@ -1644,7 +1722,7 @@ func file_tunnel_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tunnel_proto_rawDesc), len(file_tunnel_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   17,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

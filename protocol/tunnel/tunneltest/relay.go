@@ -23,7 +23,7 @@ import (
 	"github.com/sluicedb/sluice/protocol/tunnel"
 )
 
-// Certificate is a certificate for localhost and the loopback addresses, and the authority that signed it: itself.
+// Certificate is a certificate for localhost, relay.example and the loopback addresses, and the authority that signed it: itself.
 type Certificate struct {
 	TLS  *tls.Config    // for a server
 	PEM  string         // the authority
@@ -40,7 +40,7 @@ func NewCertificate(t testing.TB) Certificate {
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "sluice test"},
 		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
+		DNSNames: []string{"localhost", "relay.example"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1), net.IPv6loopback},
 		IsCA: true, BasicConstraintsValid: true,
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
@@ -126,6 +126,25 @@ func Start(t testing.TB, s *tunnel.Server, cert Certificate, udp UDP) (addr stri
 	t.Helper()
 	datagrams, tcp := Listen(t)
 	return serve(t, s, cert, datagrams, tcp, udp)
+}
+
+// StartAt is Start on another address of the loopback interface, and the port of addr.
+func StartAt(t testing.TB, s *tunnel.Server, cert Certificate, ip net.IP, addr string) {
+	t.Helper()
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := net.JoinHostPort(ip.String(), port)
+	tcp, err := net.Listen("tcp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	datagrams, err := net.ListenPacket("udp", at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	serve(t, s, cert, datagrams, tcp, Passes)
 }
 
 func serve(t testing.TB, s *tunnel.Server, cert Certificate, datagrams net.PacketConn, tcp net.Listener, udp UDP) (addr string, stop func()) {

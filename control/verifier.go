@@ -4,6 +4,7 @@ import (
 	"crypto/hmac"
 	"crypto/pbkdf2"
 	"crypto/rand"
+	"crypto/sha1"
 	"crypto/sha256"
 	"encoding/base64"
 	"fmt"
@@ -18,9 +19,10 @@ const scramIterations = 4096
 // scramSaltLength is in bytes (SCRAM_DEFAULT_SALT_LEN in the same file).
 const scramSaltLength = 16
 
-// Verifier is a SCRAM-SHA-256 verifier in PostgreSQL's own text form,
-// SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey> (base64). It is
-// printed redacted; string(v) gives the text.
+// Verifier checks a password that it does not contain. One of SCRAM-SHA-256 is in
+// PostgreSQL's own text form, SCRAM-SHA-256$<iterations>:<salt>$<StoredKey>:<ServerKey>;
+// one of MySQL's is MYSQL$<SHA1(SHA1(password))>$<SHA256(SHA256(password))>; both in
+// base64. It is printed redacted; string(v) gives the text.
 type Verifier string
 
 // NewVerifier returns the verifier of password with a fresh salt. The password
@@ -36,6 +38,16 @@ func NewVerifier(password Secret) (Verifier, error) {
 	enc := base64.StdEncoding.EncodeToString
 	return Verifier(fmt.Sprintf("SCRAM-SHA-256$%d:%s$%s:%s",
 		scramIterations, enc(salt), enc(stored[:]), enc(mac(salted, "Server Key")))), nil
+}
+
+// newMySQLVerifier returns the verifier of password for mysql_native_password and
+// caching_sha2_password. MySQL salts neither form. That is no loss here: passwords
+// are random and as long as the keys that a search would have to go through.
+func newMySQLVerifier(password Secret) Verifier {
+	native, sha2 := sha1.Sum([]byte(password)), sha256.Sum256([]byte(password))
+	native, sha2 = sha1.Sum(native[:]), sha256.Sum256(sha2[:])
+	enc := base64.StdEncoding.EncodeToString
+	return Verifier("MYSQL$" + enc(native[:]) + "$" + enc(sha2[:]))
 }
 
 func mac(key []byte, text string) []byte {

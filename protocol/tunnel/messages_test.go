@@ -1,0 +1,106 @@
+package tunnel
+
+import (
+	"context"
+	"io"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
+)
+
+// TestTunnel21OpenIsOneMessageEachWay counts the WebSocket messages of a stream: the SYN travels with the header, the ACK with the
+// answer and the first bytes, and a FIN with what tells of it. A keepalive may come between, so the least of many streams counts.
+func TestTunnel21OpenIsOneMessageEachWay(t *testing.T) {
+	r := startRelay(t, nil)
+	dialled, served := r.dial(t, CarrierWebSocket)
+	var serving sync.WaitGroup
+	defer serving.Wait()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	ended := make(chan error, 1)
+	serving.Go(func() {
+		dialled.Serve(ctx, func(in *Incoming) {
+			st, err := in.AcceptWith([]byte("first"))
+			if err == nil {
+				_, err = io.Copy(io.Discard, struct{ io.Reader }{st})
+				st.Close()
+			}
+			ended <- err
+		})
+	})
+	asked, answered := &served.link.(*yamuxLink).ws.messages, &dialled.link.(*yamuxLink).ws.messages
+	opened, closed := [2]int64{99, 99}, int64(99)
+	for range 20 {
+		out, in := asked.Load(), answered.Load()
+		st, err := served.Open(testContext(t), &tunnelpb.Open{Hostname: "db", EarlyData: []byte("early")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		first := make([]byte, len("first"))
+		if _, err := io.ReadFull(st, first); err != nil || string(first) != "first" {
+			t.Fatalf("read %q, %v", first, err)
+		}
+		opened = [2]int64{min(opened[0], asked.Load()-out), min(opened[1], answered.Load()-in)}
+		out = asked.Load()
+		st.Close()
+		if err := <-ended; err != nil {
+			t.Fatal(err)
+		}
+		closed = min(closed, asked.Load()-out)
+	}
+	if opened != [2]int64{1, 1} {
+		t.Errorf("an open takes %d messages and its answer %d, want one each", opened[0], opened[1])
+	}
+	if closed != 1 {
+		t.Errorf("a close takes %d messages, want one", closed)
+	}
+}
+
+// TestServeCallsBesideEachOther: each Open has a goroutine, those that wait do not hold up others, and Serve returns after all of them.
+func TestServeCallsBesideEachOther(t *testing.T) {
+	onCarriers(t, func(t *testing.T, c Carrier) {
+		r := startRelay(t, nil)
+		dialled, served := r.dial(t, c)
+		const n = 10
+		var begun sync.WaitGroup
+		begun.Add(n)
+		var calls atomic.Int32
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		over := make(chan struct{})
+		go func() {
+			defer close(over)
+			dialled.Serve(ctx, func(in *Incoming) {
+				begun.Done()
+				begun.Wait() // all are here
+				if st, err := in.Accept(); err == nil {
+					st.Close()
+				}
+				calls.Add(1)
+			})
+		}()
+		var opens sync.WaitGroup
+		for range n {
+			opens.Go(func() {
+				st, err := served.Open(testContext(t), &tunnelpb.Open{Hostname: "db"})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				st.Reset(stream.CodeCancelled)
+			})
+		}
+		opens.Wait()
+		cancel()
+		<-over
+		if got := calls.Load(); got != n {
+			t.Errorf("%d calls had ended when Serve returned, want %d", got, n)
+		}
+		if _, err := served.Open(testContext(t), &tunnelpb.Open{Hostname: "db"}); err == nil {
+			t.Error("a stream was opened after Serve")
+		}
+	})
+}

@@ -1,0 +1,87 @@
+package mysql
+
+import (
+	"errors"
+	"time"
+
+	"github.com/sluicedb/sluice/protocol/mywire"
+)
+
+// leftovers are what a client leaves on an origin connection.
+type leftovers struct {
+	dirty  bool // to be reset
+	spoilt bool // not for another client
+}
+
+// giveBack returns an origin connection to the pool, cleaned of what a client
+// left. Where nothing is to be cleaned it does not block; else it hands the work
+// to a goroutine of s, off every client's path.
+func (s *Server) giveBack(o *origin, left leftovers) {
+	o.Release()
+	if left == (leftovers{}) && o.cancelling() == nil {
+		o.pool().Put(o)
+		return
+	}
+	s.work.Go(func() { s.clean(o, left) })
+}
+
+// clean makes an origin connection fit for the next client, or discards it.
+func (s *Server) clean(o *origin, left leftovers) {
+	timeout := time.NewTimer(cancelTimeout + time.Second)
+	defer timeout.Stop()
+	if c := o.cancelling(); c != nil {
+		// A cancel that is on its way would hit whoever comes next.
+		select {
+		case <-c:
+		case <-timeout.C:
+			o.pool().Discard(o)
+			return
+		}
+	}
+	o.mu.Lock()
+	doubtful := o.doubtful
+	o.mu.Unlock()
+	if left.spoilt || doubtful || o.reset() != nil {
+		o.pool().Discard(o)
+		return
+	}
+	o.pool().Put(o)
+}
+
+// reset takes the session back to what it was after its login, in one round trip.
+// Before it goes a ping: a cancel that came late hits that.
+func (o *origin) reset() error {
+	o.db.counts.resets.Add(1)
+	msg := appendCommand(nil, mywire.ComPing, "")
+	msg = appendCommand(msg, mywire.ComResetConnection, "")
+	msg = appendCommand(msg, mywire.ComQuery, beginning)
+	if err := o.SetDeadline(time.Now().Add(cleanTimeout)); err != nil {
+		return err
+	}
+	if _, err := o.Write(msg); err != nil {
+		return err
+	}
+	if _, err := o.expectOK(); err != nil && !isInterrupted(err) {
+		return err
+	}
+	for range 2 {
+		if _, err := o.expectOK(); err != nil {
+			return err
+		}
+	}
+	o.state = newState(nil, o.state.schema)
+	o.prepared.clear()
+	o.mu.Lock()
+	o.canceled = nil
+	o.mu.Unlock()
+	o.Release()
+	return o.SetDeadline(noDeadline)
+}
+
+func isInterrupted(err error) bool {
+	e, ok := errors.AsType[*mywire.Error](err)
+	return ok && e.Code == mywire.CodeQueryInterrupted
+}
+
+// beginning is what a session of the proxy's begins with.
+const beginning = "SET SESSION " + trackers + ", character_set_client=45, character_set_results=45, collation_connection=45"

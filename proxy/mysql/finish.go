@@ -1,0 +1,190 @@
+package mysql
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sluicedb/sluice/protocol/mywire"
+)
+
+// finish ends a command whose reply is complete: it is noted what the command has
+// left, and the origin connection goes back where nothing needs it.
+func (c *client) finish(before mywire.Status, wrote error) error {
+	g, l := &c.give, &c.lease
+	if wrote != nil {
+		l.spoilt = true
+	}
+	if g.err != nil {
+		c.affected, c.warned = -1, warningsOf(g.err)
+		c.origin.heard(g.err)
+		if fatal[g.err.Code] {
+			l.spoilt = true
+			_ = c.writeReplies()
+			c.dead.Store(true)
+			return g.err
+		}
+	}
+	c.noteCursor()
+	c.noteText(g.err != nil, before)
+	if c.running.traits&setsLastID != 0 {
+		l.askID = true
+	}
+	if c.running.traits&releases != 0 && g.err == nil { // as the server has closed its side
+		l.spoilt = true
+		_ = c.writeReplies()
+		c.dead.Store(true)
+		return errTerminated
+	}
+	if c.needsAsking() {
+		if err := c.writeReplies(); err != nil {
+			return err
+		}
+		if err := c.ask(); err != nil {
+			return c.originLost(err)
+		}
+	} else if c.running.traits&diagnostics == 0 && g.err == nil {
+		c.warned = nil
+	}
+	c.committed()
+	if err := c.settlePins(); err != nil {
+		l.dirty = true
+		_ = c.writeReplies()
+		return c.fail(0, err)
+	}
+	c.give = giving{}
+	if l.pins != 0 || c.busy() {
+		c.rest()
+		return c.writeReplies()
+	}
+	if c.db.cfg.Load().Policy == Reset && c.session.state != c.session.base {
+		c.session.state = c.session.base
+		c.status = c.status&^mywire.StatusAutocommit | statusOf(c.session.base)
+	}
+	c.detach() // before the driver reads: the next client need not wait for it
+	return c.writeReplies()
+}
+
+// fatal are errors behind which a server closes the connection.
+var fatal = map[uint16]bool{
+	mywire.CodeServerShutdown: true, mywire.CodeNetPacketTooLarge: true, mywire.CodeClientInteraction: true,
+	mywire.CodeNetPacketsOutOfOrder: true, 1927: true, // ER_CONNECTION_KILLED of MariaDB
+}
+
+// needsAsking reports whether the origin is to be asked what it has not told.
+func (c *client) needsAsking() bool {
+	g, t := &c.give, c.running.traits
+	return g.err != nil || c.lease.askCollation || t&(takesLocks|freesLocks) != 0 && c.lease.pins&pinLocks != 0 || !c.stays() &&
+		(c.lease.askID || t&countsRows != 0 || g.end.Warnings > 0 && t&diagnostics == 0)
+}
+
+// stays reports whether the client keeps its origin connection behind the command.
+func (c *client) stays() bool { return c.lease.pins != 0 || c.busy() }
+
+// ask asks the origin what a command has left that it does not tell by itself: the
+// transaction's status after an error, which has none, and what belongs to the
+// statement before where the next one may run elsewhere.
+func (c *client) ask() error {
+	o, l, g := c.origin, &c.lease, &c.give
+	c.rest()
+	c.since.Store(time.Now().UnixNano()) // the watch looks after it
+	if err := c.deadline(); err != nil {
+		return err
+	}
+	if g.err != nil {
+		ok, err := o.ping()
+		if err != nil {
+			return err
+		}
+		if _, err := c.noteChanges(&ok); err != nil {
+			return err
+		}
+		c.status = ok.Status &^ ofReply
+	}
+	if l.askCollation {
+		if err := c.askCollation(); err != nil {
+			return err
+		}
+	}
+	t := c.running.traits
+	if t&(takesLocks|freesLocks) != 0 && l.pins&pinLocks != 0 && len(l.locks) > 0 {
+		held, err := c.heldLocks()
+		if err != nil {
+			return err
+		}
+		if l.pin(pinLocks, held); !held {
+			l.locks = nil
+		}
+	}
+	if !c.stays() {
+		if err := c.askBehind(t); err != nil {
+			return err
+		}
+	}
+	return o.SetDeadline(time.Time{})
+}
+
+// askBehind asks for what the client may want to know of its last statement.
+func (c *client) askBehind(t traits) error {
+	o := c.origin
+	if t&diagnostics == 0 && c.give.err == nil && c.give.end.Warnings > 0 {
+		res, err := o.query("SHOW WARNINGS")
+		if err != nil {
+			return err
+		}
+		c.warned = res.packets
+	}
+	if t&countsRows != 0 {
+		n, err := o.number("SELECT FOUND_ROWS()")
+		if err != nil {
+			return err
+		}
+		c.found = n
+	}
+	if c.lease.askID {
+		n, err := o.number("SELECT LAST_INSERT_ID()")
+		if err != nil {
+			return err
+		}
+		c.lastID = n
+	}
+	return nil
+}
+
+// askCollation asks for what SET NAMES has changed and no tracker tells.
+func (c *client) askCollation() error {
+	c.lease.askCollation = false
+	res, err := c.origin.query("SELECT @@SESSION.collation_connection")
+	if err != nil {
+		return err
+	}
+	name, _, err := mywire.LenencString(res.first)
+	if err != nil {
+		return err
+	}
+	s := &c.session
+	s.state = newState(put(slices.Clone(s.state.settings), "collation_connection", string(name)), s.state.schema)
+	c.origin.state = s.state
+	return nil
+}
+
+// heldLocks asks whether one of the locks of GET_LOCK is still held.
+func (c *client) heldLocks() (bool, error) {
+	var sql strings.Builder
+	sql.WriteString("SELECT 0")
+	for _, name := range slices.Compact(slices.Sorted(slices.Values(c.lease.locks))) {
+		sql.WriteString("+COALESCE(IS_USED_LOCK(" + quoted(name) + ")=CONNECTION_ID(),0)")
+	}
+	n, err := c.origin.number(sql.String())
+	return n > 0, err
+}
+
+// warningsOf are the rows of SHOW WARNINGS behind an error.
+func warningsOf(e *mywire.Error) []byte {
+	row := mywire.AppendLenencString(nil, "Error")
+	row = mywire.AppendLenencString(row, strconv.Itoa(int(e.Code)))
+	row = mywire.AppendLenencString(row, e.Message)
+	b, _ := mywire.AppendPacket(nil, 0, row)
+	return b
+}

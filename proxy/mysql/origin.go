@@ -1,0 +1,239 @@
+package mysql
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sluicedb/sluice/protocol/mywire"
+	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/stream/bufconn"
+)
+
+// programName is what origin connections call themselves
+// (performance_schema.session_connect_attrs).
+const programName = "Sluice"
+
+// cleanTimeout bounds what the proxy itself asks of an origin connection: the work
+// between two clients of it, and questions on behalf of one.
+const cleanTimeout = 5 * time.Second
+
+// cancelTimeout bounds one cancel, its dial included: as long as is waited for
+// what it is to end.
+const cancelTimeout = cleanTimeout
+
+var errOriginGone = errors.New("origin connection was lost")
+
+var noDeadline time.Time
+
+// An origin is one connection to the database. It belongs to the client that
+// leases it, or to the pool.
+type origin struct {
+	*mywire.Conn
+	db    *Database
+	class class
+	id    uint32 // the server's own number of it
+	// generation is that of the configuration; 0 where nobody counts it
+	generation int64
+
+	prepared preparedSet
+	state    *state // in force
+	multi    bool   // several statements at once are allowed
+	cut      bool   // its deadlines were used to end a client; of the client's leaseMu
+
+	mu       sync.Mutex
+	doubtful bool          // a cancel may have been made that is still to come
+	cancels  int           // cancels on their way
+	canceled chan struct{} // closed when cancels falls to 0; nil if none were made
+}
+
+func itoa(n uint64) string { return strconv.FormatUint(n, 10) }
+
+// Rest implements pool.Conn.
+func (o *origin) Rest() { o.Conn.Rest() }
+
+// Quiet implements pool.Conn.
+func (o *origin) Quiet() bool { return o.Conn.Quiet() }
+
+// Leaving reports whether the way to the origin is about to end: a relay or a
+// connector on it is shutting down. The pool asks it.
+func (o *origin) Leaving() bool { return stream.Leaving(o.Conn.Conn) }
+
+// Close implements pool.Conn: it says goodbye and closes.
+func (o *origin) Close() error {
+	o.db.generations.Count(o.generation, -1)
+	o.Drop()
+	_ = o.SetDeadline(time.Now().Add(time.Second)) // of the goodbye and of TLS's
+	_, _ = o.Write(appendCommand(nil, mywire.ComQuit, ""))
+	return o.Conn.Close()
+}
+
+// heard renews the pools where an origin connection says that it leads to a server
+// that is no longer the one to ask.
+func (o *origin) heard(e *mywire.Error) {
+	failed := false
+	switch e.Code {
+	case mywire.CodeOptionPrevents, mywire.CodeReadOnlyMode: // one of other options says nothing of the server
+		failed = (e.Code == mywire.CodeReadOnlyMode || strings.Contains(e.Message, "read-only")) && o.db.failover.ReadOnly(time.Now())
+	case mywire.CodeServerShutdown:
+		failed = o.db.failover.Ended(time.Now())
+	}
+	if failed {
+		o.db.counts.failovers.Add(1)
+		o.db.Renew()
+	}
+}
+
+// packet reads one packet, which must have room in the read buffer. It is good
+// until the next.
+func (o *origin) packet() ([]byte, error) {
+	for {
+		b := o.Bytes()
+		if len(b) >= mywire.HeaderSize {
+			n, _ := mywire.Header(b)
+			if full := mywire.HeaderSize + n; len(b) >= full {
+				if n == 0 {
+					return nil, fmt.Errorf("%w: empty packet", mywire.ErrProtocol)
+				}
+				o.Discard(full) // the bytes stay where they are until the next Fill
+				return b[mywire.HeaderSize:full], nil
+			}
+		}
+		if err := o.Fill(); errors.Is(err, bufconn.ErrBufferFull) {
+			return nil, fmt.Errorf("%w: packet is too long", mywire.ErrProtocol)
+		} else if err != nil {
+			return nil, err
+		}
+	}
+}
+
+// expectOK reads an OK packet, or one in the place of EOF. An ERR packet is the error.
+func (o *origin) expectOK() (mywire.OK, error) {
+	payload, err := o.packet()
+	if err != nil {
+		return mywire.OK{}, err
+	}
+	if payload[0] == mywire.HeaderErr {
+		e, err := mywire.ParseError(payload)
+		if err != nil {
+			return mywire.OK{}, err
+		}
+		return mywire.OK{}, e
+	}
+	return mywire.ParseOK(payload, originCaps)
+}
+
+// ping asks for the status of the session.
+func (o *origin) ping() (mywire.OK, error) {
+	if _, err := o.Write(appendCommand(nil, mywire.ComPing, "")); err != nil {
+		return mywire.OK{}, err
+	}
+	return o.expectOK()
+}
+
+// maxAnswer bounds what is kept of an answer to a question of the proxy's own, in
+// bytes: 64 warnings (max_error_count's default) of 512 bytes and their headers.
+const maxAnswer = 64 << 10
+
+// A result is what a question of the proxy's own was answered with.
+type result struct {
+	packets []byte // the rows, at most maxAnswer bytes
+	first   []byte // the first row
+}
+
+// query asks a question of the proxy's own. An ERR packet is the error.
+func (o *origin) query(sql string) (res result, err error) {
+	if _, err := o.Write(appendCommand(nil, mywire.ComQuery, sql)); err != nil {
+		return res, err
+	}
+	var r mywire.Reply
+	r.Begin(mywire.ComQuery, originCaps)
+	for !r.Done() {
+		payload, err := o.packet()
+		if err != nil {
+			return res, err
+		}
+		part, err := r.Next(payload, len(payload))
+		switch {
+		case err != nil:
+			return res, err
+		case part == mywire.PartError:
+			e, err := mywire.ParseError(payload)
+			if err != nil {
+				return res, err
+			}
+			return res, e
+		case part == mywire.PartRow && len(res.packets)+len(payload) < maxAnswer:
+			if res.packets, _ = mywire.AppendPacket(res.packets, 0, payload); res.first == nil {
+				res.first = res.packets[mywire.HeaderSize:]
+			}
+		}
+	}
+	return res, nil
+}
+
+// number asks for one number.
+func (o *origin) number(sql string) (uint64, error) {
+	res, err := o.query(sql)
+	if err != nil {
+		return 0, err
+	}
+	text, _, err := mywire.LenencString(res.first)
+	if err != nil {
+		return 0, fmt.Errorf("%w: %w", mywire.ErrProtocol, err)
+	}
+	return strconv.ParseUint(string(text), 10, 64)
+}
+
+// dialOrigin connects and logs in: with the password that was good last, if it is
+// still one of the two, and then with the other, so that the password can be
+// changed here and at the origin in either order and nothing tries a wrong one
+// again and again.
+func (d *Database) dialOrigin(ctx context.Context, of class) (*origin, error) {
+	cfg := d.cfg.Load()
+	first, second := cfg.Password, cfg.FormerPassword
+	if good := d.goodLogin.Load(); good != nil && *good == second && second != "" {
+		first, second = second, first
+	}
+	o, err := d.logIn(ctx, cfg, of, first)
+	if e, ok := errors.AsType[*mywire.Error](err); ok && e.Code == mywire.CodeAccessDenied && second != "" && second != first {
+		if again, also := d.logIn(ctx, cfg, of, second); also == nil {
+			o, err, first = again, nil, second
+		}
+	}
+	if err == nil {
+		d.goodLogin.Store(&first)
+	}
+	return o, err
+}
+
+// beginSession makes a session ready for its first client, and asks what server it is.
+func (d *Database) beginSession(ctx context.Context, o *origin, version string) error {
+	stop := context.AfterFunc(ctx, func() { _ = o.SetDeadline(time.Unix(1, 0)) })
+	defer stop()
+	if err := o.SetDeadline(time.Now().Add(cleanTimeout)); err != nil {
+		return err
+	}
+	if _, err := o.Write(appendCommand(nil, mywire.ComQuery, beginning)); err != nil {
+		return err
+	}
+	if _, err := o.expectOK(); err != nil {
+		return fmt.Errorf("begin a session at the origin: %w", err)
+	}
+	if w := d.welcome.Load(); w == nil || w.version != version {
+		n, err := o.number("SELECT @@GLOBAL.max_prepared_stmt_count")
+		if err != nil {
+			return fmt.Errorf("ask the origin for its limits: %w", err)
+		}
+		d.welcome.Store(&welcome{version: version, statements: int(n)})
+	}
+	o.Release()
+	if !stop() {
+		return ctx.Err()
+	}
+	return o.SetDeadline(noDeadline)
+}

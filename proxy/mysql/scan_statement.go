@@ -1,0 +1,339 @@
+package mysql
+
+import (
+	"bytes"
+	"strings"
+)
+
+// statement reads one statement to its end, the scanner standing at its first token.
+func (s *scanner) statement() {
+	s.reads = false
+	if s.token != tokenWord {
+		s.rest(false)
+		return
+	}
+	switch string(s.word) {
+	case "select", "with", "values", "table", "insert", "replace", "update", "delete":
+		s.reads = true
+		if c := s.word[0]; c == 'i' || c == 'r' || c == 'u' || c == 'd' {
+			s.j.traits |= moves
+		}
+		if c := s.word[0]; c == 'i' || c == 'r' {
+			s.j.traits |= inserts
+		}
+		s.next()
+		s.rest(false)
+	case "set":
+		s.sets++
+		s.j.traits |= setsOnly | schemaless
+		s.next()
+		s.set()
+	case "use":
+		s.sets++
+		s.j.traits |= setsOnly | schemaless
+		s.next()
+		s.rest(false)
+	case "call":
+		s.j.traits |= setsLastID | calls
+		s.next()
+		s.rest(true)
+	case "load", "get", "do":
+		s.load(string(s.word))
+	case "create", "drop", "alter", "rename", "truncate":
+		s.define()
+	case "lock", "unlock", "flush", "backup", "handler", "install":
+		s.lock(string(s.word))
+	case "prepare", "deallocate", "execute":
+		s.prepare(string(s.word))
+	case "begin", "start", "commit", "rollback", "savepoint", "xa":
+		s.transaction(string(s.word))
+	case "kill":
+		s.j.traits |= kills
+		s.next()
+		s.rest(false)
+	case "show":
+		s.j.traits |= schemaless
+		s.next()
+		s.show()
+	default:
+		s.next()
+		s.rest(false)
+	}
+}
+
+// rest reads to the end of the statement. assigns says that the user variables
+// that it names are assigned to.
+func (s *scanner) rest(assigns bool) {
+	into := assigns
+	for ; s.token != tokenEnd && (s.token != tokenMark || s.mark != ';'); s.next() {
+		switch s.token {
+		case tokenVar:
+			if c := s.peek(); into || c == ':' {
+				s.j.traits |= assignsVars
+			}
+		case tokenSysVar:
+			s.sysVar()
+		case tokenWord:
+			switch s.word[0] { // most words are none of these
+			case 'i', 'f', 'g', 'r', 'l', 's', 'n', 'p':
+				if string(s.word) == "into" {
+					into = true
+				} else if string(s.word) == "from" && s.reads {
+					s.j.traits |= moves
+				}
+				s.function()
+			}
+		}
+	}
+}
+
+// sysVar looks at a system variable that is read.
+func (s *scanner) sysVar() {
+	switch string(trimScope(s.word)) {
+	case "last_insert_id", "identity":
+		s.j.traits |= readsLastID
+	case "warning_count", "error_count":
+		s.j.traits |= diagnostics
+	}
+}
+
+// trimScope cuts session. and the like off a name.
+func trimScope(name []byte) []byte {
+	for i, c := range name {
+		if c == '.' {
+			return name[i+1:]
+		}
+	}
+	return name
+}
+
+// function looks at a word that may be the name of a function with effects.
+func (s *scanner) function() {
+	switch string(s.word) {
+	case "get_lock":
+		s.j.traits |= takesLocks
+		if s.peek() == '(' {
+			s.next()
+			if s.next(); s.token == tokenString && bytes.IndexByte(s.text, '\\') < 0 && s.peek() == ',' {
+				s.j.taken = append(s.j.taken, string(s.text))
+				return
+			}
+		}
+		s.j.traits |= unmovable // of a name that is not known
+	case "service_get_read_locks", "service_get_write_locks":
+		s.j.traits |= unmovable
+	case "release_lock":
+		s.j.traits |= freesLocks
+	case "release_all_locks":
+		s.j.traits |= freesAllLocks
+	case "last_insert_id":
+		s.j.traits |= readsLastID
+		if s.peek() == '(' {
+			s.next()
+			if s.peek() != ')' {
+				s.j.traits |= setsLastID
+			}
+		}
+	case "next", "previous": // VALUE FOR a sequence
+		if s.next(); s.token == tokenWord && string(s.word) == "value" {
+			s.j.traits |= unmovable
+		}
+	case "nextval", "lastval", "setval":
+		s.j.traits |= unmovable // the sequence's last value is the connection's
+	case "sql_calc_found_rows":
+		s.j.traits |= countsRows
+	}
+}
+
+// load reads LOAD, GET DIAGNOSTICS and DO.
+func (s *scanner) load(verb string) {
+	s.next()
+	for s.token == tokenWord && verb != "do" {
+		switch string(s.word) {
+		case "local":
+			if verb == "load" {
+				s.j.traits |= loadsLocal
+			}
+		case "diagnostics":
+			s.j.traits |= diagnostics
+		case "infile":
+			s.rest(true)
+			return
+		}
+		s.next()
+	}
+	s.rest(verb != "do")
+}
+
+// define reads CREATE, DROP, ALTER, RENAME and TRUNCATE.
+func (s *scanner) define() {
+	verb := string(s.word)
+	s.j.traits |= changesTables
+	temporary := false
+	s.next()
+	for s.token != tokenEnd && (s.token != tokenMark || s.mark != ';') {
+		switch string(s.word) {
+		case "temporary":
+			temporary = true
+			if verb == "create" {
+				s.j.traits |= makesTemps
+			}
+		case "prepare":
+			s.j.traits &^= changesTables
+			s.prepared(&s.j.deallocated, deallocates)
+			return
+		case "table", "tables":
+			s.next()
+			s.tables(verb, temporary)
+			return
+		case "database", "schema":
+			s.j.traits |= schemaless
+		case "function", "procedure", "trigger", "event": // whose bodies do nothing now
+			if verb == "create" || verb == "alter" {
+				s.skip()
+				return
+			}
+		}
+		s.next()
+	}
+	s.rest(false)
+}
+
+// skip reads to the end of a definition: the semicolons in it end nothing.
+func (s *scanner) skip() {
+	for s.token != tokenEnd {
+		s.next()
+	}
+}
+
+// tables reads the names of tables of CREATE TEMPORARY TABLE and DROP TABLE.
+func (s *scanner) tables(verb string, temporary bool) {
+	for s.token == tokenWord && (string(s.word) == "if" || string(s.word) == "not" || string(s.word) == "exists") {
+		s.next()
+	}
+	for verb == "drop" || verb == "create" && temporary {
+		if s.token != tokenWord && s.token != tokenName {
+			break
+		}
+		name := string(s.text)
+		if s.next(); s.token == tokenMark && s.mark == '.' {
+			s.next()
+			name += "." + string(s.text)
+			s.next()
+		}
+		if verb == "create" {
+			s.j.made = append(s.j.made, name)
+			break
+		}
+		s.j.traits |= dropsTables
+		s.j.dropped = append(s.j.dropped, name)
+		if s.token != tokenMark || s.mark != ',' {
+			break
+		}
+		s.next()
+	}
+	s.rest(false)
+}
+
+// lock reads what locks for the session.
+func (s *scanner) lock(verb string) {
+	s.next()
+	switch {
+	case verb == "lock":
+		s.j.traits |= locksTables
+	case verb == "unlock":
+		s.j.traits |= unlocksTables
+	case verb == "backup":
+		s.j.traits |= unmovable
+	}
+	for ; s.token == tokenWord || s.token == tokenName || s.token == tokenMark && s.mark != ';'; s.next() {
+		switch word := string(s.word); {
+		case verb == "flush" && (word == "lock" || word == "export"):
+			s.j.traits |= locksTables
+		case verb == "handler" && word == "open":
+			s.j.traits |= unmovable
+		}
+	}
+	s.rest(false)
+}
+
+// prepare reads PREPARE, DEALLOCATE PREPARE and EXECUTE.
+func (s *scanner) prepare(verb string) {
+	switch verb {
+	case "prepare":
+		s.prepared(&s.j.prepared, prepares)
+	case "deallocate":
+		if s.next(); s.token == tokenWord {
+			s.prepared(&s.j.deallocated, deallocates)
+			return
+		}
+		s.rest(false)
+	default:
+		if s.next(); s.token == tokenWord && string(s.word) == "immediate" {
+			s.j.traits |= unmovable
+		}
+		s.rest(false)
+	}
+}
+
+// prepared reads the name of a statement, the scanner standing at PREPARE.
+func (s *scanner) prepared(names *[]string, t traits) {
+	s.j.traits |= t
+	if s.next(); s.token == tokenWord || s.token == tokenName {
+		*names = append(*names, lowered(s.text))
+	}
+	for ; t == prepares && s.token != tokenEnd && (s.token != tokenMark || s.mark != ';'); s.next() {
+		if s.token == tokenString && strings.Contains(lowered(s.text), "kill") {
+			s.j.traits |= kills
+		}
+	}
+	s.rest(false)
+}
+
+func lowered(b []byte) string {
+	out := make([]byte, len(b))
+	for i, c := range b {
+		if c >= 'A' && c <= 'Z' {
+			c += 'a' - 'A'
+		}
+		out[i] = c
+	}
+	return string(out)
+}
+
+// transaction reads what begins and ends transactions.
+func (s *scanner) transaction(verb string) {
+	s.next()
+	second := ""
+	if s.token == tokenWord {
+		second = string(s.word)
+	}
+	switch {
+	case verb == "begin", verb == "start" && second == "transaction":
+		s.j.traits |= begins
+	case verb == "savepoint":
+		s.j.traits |= savepoints
+	case verb == "xa" && (second == "start" || second == "begin"):
+		s.j.traits |= beginsXA
+	case verb == "xa" && (second == "commit" || second == "rollback"):
+		s.j.traits |= endsXA
+	case verb == "commit", verb == "rollback" && second != "to":
+		s.j.traits |= ends
+		for no := false; s.token == tokenWord; s.next() {
+			if string(s.word) == "release" && !no {
+				s.j.traits |= releases
+			}
+			no = string(s.word) == "no"
+		}
+	}
+	s.rest(false)
+}
+
+// show reads a SHOW, behind that word.
+func (s *scanner) show() {
+	for ; s.token != tokenEnd && (s.token != tokenMark || s.mark != ';'); s.next() {
+		if s.token == tokenWord && (string(s.word) == "warnings" || string(s.word) == "errors") {
+			s.j.traits |= diagnostics
+		}
+	}
+}

@@ -1,0 +1,92 @@
+package mysql
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestJudge(t *testing.T) {
+	for _, test := range []struct {
+		sql  string
+		want traits
+	}{
+		{"SELECT 1", 0},
+		{"select * from t where a = '@x := get_lock()'", moves},
+		{"SELECT @x", 0},
+		{"SELECT @x := 1", assignsVars},
+		{"SELECT a INTO @x FROM t", assignsVars | moves},
+		{"SET @x = 1", assignsVars},
+		{"SET sql_mode = @x", 0},
+		{"SET sql_mode = '', @x = 2", assignsVars},
+		{"SET @@session.sql_mode = ''", 0},
+		{"SET TRANSACTION READ ONLY", oneShot},
+		{"SET SESSION TRANSACTION READ ONLY", 0},
+		{"SET @@transaction_isolation = 'SERIALIZABLE'", oneShot},
+		{"SET @@session.transaction_isolation = 'SERIALIZABLE'", 0},
+		{"set session_track_schema = off", unmovable},
+		{"SET ROLE admin", unmovable},
+		{"CALL p(@a, 1)", assignsVars | setsLastID | calls},
+		{"create /* x */ temporary table a (b int)", makesTemps | changesTables},
+		{"DROP TABLE IF EXISTS `a`, b.c", dropsTables | changesTables},
+		{"CREATE DEFINER=`a`@`b` PROCEDURE p() BEGIN SELECT GET_LOCK('a', 1); COMMIT; END", changesTables},
+		{"select GET_LOCK('a', 1), release_lock('b')", takesLocks | freesLocks},
+		{"select get_lock(@x, 1)", takesLocks | unmovable},
+		{"DO RELEASE_ALL_LOCKS()", freesAllLocks},
+		{"LOCK TABLES a WRITE", locksTables},
+		{"FLUSH TABLES WITH READ LOCK", locksTables},
+		{"FLUSH TABLES", 0},
+		{"UNLOCK TABLES", unlocksTables},
+		{"PREPARE s FROM 'select 1'", prepares},
+		{"DEALLOCATE PREPARE s", deallocates},
+		{"DROP PREPARE s", deallocates},
+		{"XA START 'a'", beginsXA},
+		{"XA COMMIT 'a'", endsXA},
+		{"BEGIN", begins},
+		{"START TRANSACTION; INSERT INTO t VALUES (LAST_INSERT_ID()); COMMIT", begins | moves | readsLastID | ends | several},
+		{"ROLLBACK TO SAVEPOINT a", 0},
+		{"SELECT LAST_INSERT_ID(5)", readsLastID | setsLastID},
+		{"SELECT @@identity", readsLastID},
+		{"show warnings", diagnostics},
+		{"SELECT SQL_CALC_FOUND_ROWS * FROM t", countsRows | moves},
+		{"LOAD DATA LOCAL INFILE 'x' INTO TABLE t", loadsLocal},
+		{"LOAD DATA INFILE 'x' INTO TABLE t (@a) SET b = @a", assignsVars},
+		{"/*!50000 SET @x = 1 */", assignsVars},
+		{"/* SET @x = 1 */ -- get_lock\n# get_lock\nselect 1", 0},
+		{"KILL 5", kills},
+		{`select 'a\' , get_lock("b", 1) , 'c'`, takesLocks},
+		{"HANDLER t OPEN", unmovable},
+		{"DROP PROCEDURE IF EXISTS p; LOCK TABLES t WRITE", changesTables | locksTables | several},
+		{"SET STATEMENT max_statement_time=1 FOR LOCK TABLES t WRITE", locksTables | calls},
+		{"SET SESSION `session_track_schema` = 0", unmovable},
+		{"SET @@session.`session_track_schema` = 0", unmovable},
+		{"/*!99999 ' */ SELECT GET_LOCK('x', 9) -- '", takesLocks},
+		{`SELECT 'it\'s', "a\", GET_LOCK('x', 9), "b\"`, takesLocks},
+		{`INSERT INTO c VALUES ('x\'; DO RELEASE_ALL_LOCKS(); UNLOCK TABLES; -- ')`, moves | several},
+		{"SELECT 1; KILL 5", several | kills},
+		{"PREPARE s FROM 'KILL 5'", prepares | kills},
+		{"COMMIT RELEASE", ends | releases},
+		{"LOCK\xa0TABLES t WRITE", locksTables},
+		{"SELECT 'voil\xc3\xa0' FROM t", moves},
+		{"SELECT PREVIOUS VALUE FOR s", unmovable},
+		{"COMMIT AND CHAIN NO RELEASE", ends},
+		{"SELECT GET_LOCK('it''s', 1)", takesLocks | unmovable},
+		{"(SELECT 1)", 0},
+	} {
+		if got := judge([]byte(test.sql)).traits &^ (setsOnly | schemaless | inserts); got != test.want {
+			t.Errorf("judge(%q) = %b, want %b", test.sql, got, test.want)
+		}
+	}
+}
+
+func TestJudgeNames(t *testing.T) {
+	j := judge([]byte("CREATE TEMPORARY TABLE IF NOT EXISTS d.`a b` (x int); DROP TEMPORARY TABLE c, `d`; SELECT GET_LOCK('l', 1); PREPARE S FROM 'x'"))
+	if !slices.Equal(j.made, []string{"d.a b"}) || !slices.Equal(j.dropped, []string{"c", "d"}) ||
+		!slices.Equal(j.taken, []string{"l"}) || !slices.Equal(j.prepared, []string{"s"}) {
+		t.Errorf("names: %+v", j)
+	}
+}
+
+func FuzzJudge(f *testing.F) {
+	f.Add([]byte("SET @x = 1, NAMES utf8; select 'a\\' /*! get_lock( */"))
+	f.Fuzz(func(t *testing.T, sql []byte) { judge(sql) })
+}
