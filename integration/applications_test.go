@@ -31,6 +31,13 @@ var applications = []struct {
 	{"JDBC", java("Shop.java")},
 }
 
+func nodeModules(t *testing.T) string {
+	t.Helper()
+	dir, err := harness.NodeModules(t.Context())
+	must(t, err)
+	return dir
+}
+
 func node(program string) func(*testing.T) harness.Command {
 	return func(t *testing.T) harness.Command {
 		return harness.Command{Path: "node", Args: []string{filepath.Join(nodeModules(t), program)}}
@@ -83,7 +90,7 @@ func TestApplications(t *testing.T) {
 			})
 		}
 	}
-	for _, name := range []string{"lib/pq", "pgx"} {
+	for _, name := range []string{"lib/pq", "pgx", "golang-migrate"} {
 		t.Run(name, func(t *testing.T) {
 			for _, target := range []struct {
 				name string

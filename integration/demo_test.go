@@ -16,6 +16,7 @@ import (
 
 // TestDemo runs what `make demo` runs, with a network namespace and without one.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	demo := buildCommand(t, "demo")
 	for _, test := range []struct {
 		name string
@@ -26,7 +27,7 @@ func TestDemo(t *testing.T) {
 			if err != nil {
 				t.Fatalf("%v\n%s", err, out)
 			}
-			for _, want := range []string{"refused, and PostgreSQL saw no connection", "query, median of", "The way it took"} {
+			for _, want := range []string{"refused, and PostgreSQL saw no connection", "query, median of", "The way it took", "MySQL at tcp://", "TLSv1.3"} {
 				if !strings.Contains(string(out), want) {
 					t.Errorf("the demo printed no %q:\n%s", want, out)
 				}
@@ -37,6 +38,7 @@ func TestDemo(t *testing.T) {
 
 // TestDemoKept: what KEEP=1 leaves can be used, and ends by the command that it names.
 func TestDemoKept(t *testing.T) {
+	t.Parallel()
 	ctx := within(t, 3*time.Minute)
 	out, err := exec.CommandContext(ctx, buildCommand(t, "demo"), "-keep", "-bin", bin).CombinedOutput()
 	if err != nil {
@@ -78,19 +80,25 @@ func TestDemoKept(t *testing.T) {
 
 // TestBench runs what `make bench` runs, as short as it goes: each way answers in each workload.
 func TestBench(t *testing.T) {
+	t.Parallel()
 	bench := buildCommand(t, "bench")
-	out, err := exec.CommandContext(within(t, 3*time.Minute), bench, "-bin", bin, "-rounds", "1", "-seconds", "1", "-clients", "1", "-scale", "1", "-idle", "20", "-bulk", "10", "-databases", "150").CombinedOutput()
+	out, err := exec.CommandContext(within(t, 3*time.Minute), bench, "-bin", bin, "-only", "simple,extended,prepared,tpcb,connect,tls,logins,calls,bulk,idle,distance,control", "-rounds", "1", "-seconds", "1", "-clients", "1", "-scale", "1", "-idle", "20", "-bulk", "10", "-databases", "150").CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	for _, way := range []string{"direct", "pgbouncer", "sluice", "sluice+tunnel"} {
+	for _, way := range []string{"direct", "pgbouncer", "sluice", "sluice+tls", "sluice+tunnel"} {
 		rows := regexp.MustCompile(`(?m)^ +1 +`+regexp.QuoteMeta(way)+` +[1-9]`).FindAllString(string(out), -1)
 		want := 5
-		if way == "pgbouncer" {
+		switch way {
+		case "sluice":
+			want = 6 // with TLS to the driver as well
+		case "sluice+tls":
+			want = 1
+		case "pgbouncer":
 			want = 3 // one older than 1.21 may fail where statements are prepared, and the benchmark says so
 		}
 		if len(rows) < want {
-			t.Errorf("%s has figures for %d workloads of 5:\n%s", way, len(rows), out)
+			t.Errorf("%s has figures for %d workloads:\n%s", way, len(rows), out)
 		}
 	}
 	for _, line := range []string{`150 databases in one account`, `one page of 100, median +[0-9.]+ ms .*, 2 pages`, `resident, started anew +[1-9]`, `start until ready +[1-9]`} {
@@ -98,8 +106,53 @@ func TestBench(t *testing.T) {
 			t.Errorf("%q is not in what the control plane measured:\n%s", line, out)
 		}
 	}
-	if !regexp.MustCompile(`(?m)^ +sluice +[0-9]+ +[0-9.-]+ KB`).Match(out) {
-		t.Errorf("no memory of idle clients:\n%s", out)
+	for what, line := range map[string]string{
+		"memory of idle clients": `(?m)^ +sluice +[0-9.-]+ KB`, "logins": `(?m)^ +sluice +[0-9]+ +[0-9.]+ us`,
+		"system calls": `(?m)^ +1 +sluice +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+$`, "a query at a distance": `(?m)^ +later query +[0-9.]+ ms`,
+	} {
+		if !regexp.MustCompile(line).Match(out) {
+			t.Errorf("no %s:\n%s", what, out)
+		}
+	}
+}
+
+// TestBenchMySQL runs what `make bench-mysql` runs, as short as it goes.
+func TestBenchMySQL(t *testing.T) {
+	t.Parallel()
+	bench := buildCommand(t, "bench")
+	out, err := exec.CommandContext(within(t, 5*time.Minute), bench, "-only", "mysql-point,mysql-readwrite-prepared,mysql-calls,mysql-idle", "-rounds", "1", "-seconds", "1", "-clients", "1", "-scale", "1", "-idle", "20").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, way := range []string{"direct", "haproxy", "router", "router-share", "sluice"} {
+		if rows := regexp.MustCompile(`(?m)^ +1 +`+way+` +[1-9].* ms `).FindAllString(string(out), -1); len(rows) != 3 {
+			t.Errorf("%s has figures for %d workloads:\n%s", way, len(rows), out)
+		}
+	}
+	if rows := regexp.MustCompile(`(?m)^ +1 +sluice-postgres +[1-9].* ms `).FindAllString(string(out), -1); len(rows) != 2 {
+		t.Errorf("the PostgreSQL proxy has figures for %d workloads:\n%s", len(rows), out)
+	}
+	for what, line := range map[string]string{
+		"memory of idle clients": `(?m)^ +sluice +[0-9.-]+ KB`, "system calls": `(?m)^ +1 +sluice +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+ +[0-9.]+$`,
+	} {
+		if !regexp.MustCompile(line).Match(out) {
+			t.Errorf("no %s:\n%s", what, out)
+		}
+	}
+}
+
+// TestBenchCacheMySQL runs the part of `make bench-cache` that is MySQL's, as short as it goes.
+func TestBenchCacheMySQL(t *testing.T) {
+	t.Parallel()
+	bench := buildCommand(t, "cachebench")
+	out, err := exec.CommandContext(within(t, 3*time.Minute), bench, "-parts", "mysql", "-rounds", "1", "-length", "20ms", "-clients", "1").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	for _, way := range []string{"echo", "origin", "sluice"} {
+		if rows := regexp.MustCompile(`(?m)^ +1 +`+way+` +[1-9]`).FindAllString(string(out), -1); len(rows) != 4 {
+			t.Errorf("%s has figures for %d questions:\n%s", way, len(rows), out)
+		}
 	}
 }
 

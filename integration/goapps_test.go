@@ -30,6 +30,9 @@ var goApplications = map[string][]struct {
 		{"COPY", testPQCopy},
 		{"cancelled contexts", testPQCancel},
 	},
+	"golang-migrate": {
+		{"migrations (Pooling49)", testGoMigrate},
+	},
 	"pgx": {
 		{"pgxpool, all query modes", testPgxPool},
 		{"batches", testPgxBatch},

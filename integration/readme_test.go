@@ -26,6 +26,7 @@ type readme struct {
 
 // TestREADME runs every command of the README's five minutes, in their order and from its text.
 func TestREADME(t *testing.T) {
+	t.Parallel()
 	root, err := harness.ModuleRoot(t.Context())
 	must(t, err)
 	text, err := os.ReadFile(filepath.Join(root, "README.md"))

@@ -60,6 +60,7 @@ func TestRefused(t *testing.T) {
 		{"no application", w.token, bare, denied(w.token.clientID, bare)},
 	} {
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			ctx := within(t, time.Minute)
 			target := w.database(ctx, t, fmt.Sprintf("refused%d", i), test.token, test.hostname, "--skip-test")
 			before, since := w.pg.Connections(), time.Now()

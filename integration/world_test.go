@@ -78,9 +78,11 @@ func newStage(t *testing.T) *harness.Stage {
 	return stage
 }
 
-// newWorld raises a world that goes with the test.
+// newWorld raises a world that goes with the test, which runs beside others from here on: most of
+// its time it waits.
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	t.Parallel()
 	stage := newStage(t)
 	var err error
 	ctx := within(t, 3*time.Minute)

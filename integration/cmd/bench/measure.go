@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -17,11 +15,12 @@ import (
 
 // sample is one round's figures of one entry.
 type sample struct {
-	tps           float64
-	p50, p95, p99 float64       // of the latency, in milliseconds
-	cpu           time.Duration // of the pooler, for each transaction
-	tunnel        time.Duration // of the connector, for each transaction
-	allocs        float64       // of the pooler, for each transaction, where it is in Go
+	count         float64       // of what the lab counts
+	rate          float64       // a second
+	p50, p95, p99 float64       // of the latency of a transaction, in milliseconds
+	cpu           time.Duration // of the pooler, for each
+	tunnel        time.Duration // of the connector, for each
+	allocs        float64       // of the pooler, for each, where it is in Go
 }
 
 // result is an entry's samples of one workload, or why there are none.
@@ -30,64 +29,63 @@ type result struct {
 	err     error
 }
 
-// A workload is what pgbench is told to do.
+// A workload is what the lab's program is told to do.
 type workload struct {
-	title   string
-	args    []string
-	clients []int
+	name, title string
+	args        []string
+	clients     int // the most; 0: as many as were asked for, each number by itself
+	ways        ways
+	abroad      bool // the other dialect's proxy is loaded too
 }
 
-func (l *lab) workloads() []workload {
-	some := func(n int) []int { return []int{min(n, slices.Max(l.clients))} }
-	return []workload{
-		{"one row by its key, simple protocol", []string{"-S", "-M", "simple"}, l.clients},
-		{"one row by its key, extended protocol", []string{"-S", "-M", "extended"}, l.clients},
-		{"one row by its key, prepared statements", []string{"-S", "-M", "prepared"}, l.clients},
-		{"TPC-B, prepared statements", []string{"-M", "prepared"}, some(16)},
-		{"a connection for each row", []string{"-S", "-C"}, some(8)},
+// numbers are the numbers of clients of a workload.
+func (l *lab) numbers(w workload) []int {
+	if w.clients == 0 {
+		return l.clients
 	}
+	return []int{min(w.clients, slices.Max(l.clients))}
 }
 
-// measure runs all workloads and prints a table of each protocol as soon as it is complete.
-func (l *lab) measure(ctx context.Context) error {
-	runs := 0
-	for _, w := range l.workloads() {
-		runs += len(w.clients) * l.rounds * len(l.entries)
+// measure runs a workload and prints its table.
+func (l *lab) measure(ctx context.Context, w workload) error {
+	entries := slices.DeleteFunc(l.on(w.ways), func(e entry) bool { return e.abroad && !w.abroad })
+	fmt.Printf("\n%s\n", w.title)
+	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(out, "clients\tway\t%s\t", l.counted)
+	for _, peer := range l.peers {
+		fmt.Fprintf(out, "of %s\t", peer)
 	}
-	fmt.Printf("%s\n", machine())
-	for _, e := range l.entries {
-		fmt.Printf("  %-15s %s\n", e.name, e.about)
-	}
-	fmt.Printf("pgbench, medians of %d rounds of %d s: about %v\n", l.rounds, l.seconds,
-		(time.Duration(runs) * (time.Duration(l.seconds)*time.Second + 300*time.Millisecond)).Round(10*time.Second))
-	for _, w := range l.workloads() {
-		fmt.Printf("\n%s\n", w.title)
-		out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-		fmt.Fprintln(out, "clients\tway\ttps\tof direct\tof pgbouncer\tp50\tp95\tp99\tCPU\tof pgbouncer\tconnector\tallocations\t")
-		var failures []string
-		for _, clients := range w.clients {
-			results, err := l.workload(ctx, w, clients)
-			if err != nil {
-				return err
-			}
-			failures = append(failures, l.table(out, clients, results)...)
-		}
-		if err := out.Flush(); err != nil {
+	fmt.Fprintf(out, "p50\tp95\tp99\tCPU\tof %s\tconnector\tallocations\t\n", l.peers[len(l.peers)-1])
+	var failures []string
+	for _, clients := range l.numbers(w) {
+		results, err := l.workload(ctx, w, entries, clients)
+		if err != nil {
 			return err
 		}
-		for _, failure := range failures {
-			fmt.Printf("  %s\n", failure)
+		failures = append(failures, l.table(out, entries, clients, results)...)
+		for _, e := range entries {
+			if l.profile != "" && e.alone {
+				if err := l.profileRound(ctx, e, w, clients); err != nil {
+					return err
+				}
+			}
 		}
+	}
+	if err := out.Flush(); err != nil {
+		return err
+	}
+	for _, failure := range failures {
+		fmt.Printf("  %s\n", failure)
 	}
 	return nil
 }
 
 // workload measures one: the entries take turns in each round. A failed entry is left out of
 // the rounds that follow.
-func (l *lab) workload(ctx context.Context, w workload, clients int) ([]result, error) {
-	results := make([]result, len(l.entries))
+func (l *lab) workload(ctx context.Context, w workload, entries []entry, clients int) ([]result, error) {
+	results := make([]result, len(entries))
 	for range l.rounds {
-		for i, e := range l.entries {
+		for i, e := range entries {
 			if results[i].err != nil {
 				continue
 			}
@@ -105,12 +103,7 @@ func (l *lab) workload(ctx context.Context, w workload, clients int) ([]result, 
 	return results, nil
 }
 
-// What pgbench 15 and later print.
-var (
-	tpsLine   = regexp.MustCompile(`(?m)^tps = ([0-9.]+)`)
-	countLine = regexp.MustCompile(`(?m)^number of transactions actually processed: ([0-9]+)`)
-)
-
+// round loads an entry once.
 func (l *lab) round(ctx context.Context, e entry, w workload, clients int) (sample, error) {
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(l.seconds)*time.Second+30*time.Second)
 	defer cancel()
@@ -119,39 +112,22 @@ func (l *lab) round(ctx context.Context, e entry, w workload, clients int) (samp
 		return sample{}, err
 	}
 	allocsBefore := e.allocs(ctx)
-	logs := l.stage.Path("pgbench")
-	out, err := l.stage.Output(ctx, harness.Command{Name: "pgbench", Path: l.pgbench, Env: e.target.Env(), Args: append([]string{"-n",
-		"-c", strconv.Itoa(clients), "-j", strconv.Itoa(min(clients, 2)), "-T", strconv.Itoa(l.seconds), "-l", "--log-prefix", logs}, w.args...)}, "")
+	s, err := l.load(l, ctx, e, w, clients)
 	if err != nil {
 		return sample{}, err
+	}
+	if s.count == 0 {
+		return s, errors.New("no query was run")
 	}
 	allocsAfter := e.allocs(ctx)
 	after, err := cpuOf(e.cpu, e.tunnel)
 	if err != nil {
 		return sample{}, err
 	}
-	var s sample
-	var n float64
-	for _, figure := range []struct {
-		line  *regexp.Regexp
-		value *float64
-	}{{tpsLine, &s.tps}, {countLine, &n}} {
-		match := figure.line.FindStringSubmatch(out)
-		if match == nil {
-			return s, errors.New("pgbench printed no figures")
-		}
-		if *figure.value, err = strconv.ParseFloat(match[1], 64); err != nil {
-			return s, err
-		}
-	}
-	if n == 0 {
-		return s, errors.New("pgbench ran no query")
-	}
-	s.cpu = time.Duration(float64(after[0]-before[0]) / n)
-	s.tunnel = time.Duration(float64(after[1]-before[1]) / n)
-	s.allocs = (allocsAfter - allocsBefore) / n
-	s.p50, s.p95, s.p99, err = percentiles(logs)
-	return s, err
+	s.cpu = time.Duration(float64(after[0]-before[0]) / s.count)
+	s.tunnel = time.Duration(float64(after[1]-before[1]) / s.count)
+	s.allocs = (allocsAfter - allocsBefore) / s.count
+	return s, nil
 }
 
 func cpuOf(processes ...*harness.Process) (times [2]time.Duration, err error) {
@@ -166,28 +142,34 @@ func cpuOf(processes ...*harness.Process) (times [2]time.Duration, err error) {
 }
 
 // table writes the rows of one number of clients, and returns why some are empty.
-func (l *lab) table(out *tabwriter.Writer, clients int, results []result) (failures []string) {
-	var direct, pgbouncer, cpu float64
-	for i, e := range l.entries {
-		switch tps := results[i].median(func(s sample) float64 { return s.tps }); {
-		case e.name == "direct":
-			direct = tps
-		case strings.HasPrefix(e.name, "pgbouncer"): // the faster of two
-			if tps > pgbouncer {
-				pgbouncer, cpu = tps, results[i].median(func(s sample) float64 { return float64(s.cpu) })
+func (l *lab) table(out *tabwriter.Writer, entries []entry, clients int, results []result) (failures []string) {
+	rates := make([]float64, len(l.peers)) // of the faster one where several are called so
+	var cpu float64                        // of the last
+	for i, e := range entries {
+		rate := results[i].median(func(s sample) float64 { return s.rate })
+		for j, peer := range l.peers {
+			if !strings.HasPrefix(e.name, peer) || e.abroad || rate <= rates[j] {
+				continue
+			}
+			if rates[j] = rate; j == len(l.peers)-1 {
+				cpu = results[i].median(func(s sample) float64 { return float64(s.cpu) })
 			}
 		}
 	}
-	for i, e := range l.entries {
+	for i, e := range entries {
 		r := results[i]
 		if r.err != nil {
-			fmt.Fprintf(out, "%d\t%s\tfails\t-\t-\t-\t-\t-\t-\t-\t-\t-\t\n", clients, e.name)
+			fmt.Fprintf(out, "%d\t%s\tfails\t%s-\t-\t-\t-\t-\t-\t-\t\n", clients, e.name, strings.Repeat("-\t", len(l.peers)))
 			failures = append(failures, fmt.Sprintf("%s with %d clients: %s", e.name, clients, reason(r.err)))
 			continue
 		}
-		tps := r.median(func(s sample) float64 { return s.tps })
+		rate := r.median(func(s sample) float64 { return s.rate })
 		own := r.median(func(s sample) float64 { return float64(s.cpu) })
-		fmt.Fprintf(out, "%d\t%s\t%.0f\t%s\t%s\t%.2f ms\t%.2f ms\t%.2f ms\t%s\t%s\t%s\t%s\t\n", clients, e.name, tps, ratio(tps, direct), ratio(tps, pgbouncer),
+		fmt.Fprintf(out, "%d\t%s\t%.0f\t", clients, e.name, rate)
+		for _, peer := range rates {
+			fmt.Fprintf(out, "%s\t", ratio(rate, peer))
+		}
+		fmt.Fprintf(out, "%.2f ms\t%.2f ms\t%.2f ms\t%s\t%s\t%s\t%s\t\n",
 			r.median(func(s sample) float64 { return s.p50 }), r.median(func(s sample) float64 { return s.p95 }), r.median(func(s sample) float64 { return s.p99 }),
 			micros(e.cpu, own), ratio(own, cpu), micros(e.tunnel, r.median(func(s sample) float64 { return float64(s.tunnel) })),
 			e.count(r.median(func(s sample) float64 { return s.allocs })))
@@ -222,15 +204,17 @@ func micros(p *harness.Process, nanoseconds float64) string {
 	return fmt.Sprintf("%.1f us", nanoseconds/1000)
 }
 
-// reason is the first line of what the server said went wrong, or else of what pgbench said.
+// reason is the first line of what the server said went wrong, or else of what the program said.
 func reason(err error) string {
 	var exit *harness.ExitError
 	if !errors.As(err, &exit) {
 		return err.Error()
 	}
 	for line := range strings.Lines(exit.Stderr) {
-		if _, text, ok := strings.Cut(line, "ERROR:"); ok {
-			return strings.TrimSpace(text)
+		for _, sign := range []string{"ERROR:", "FATAL:"} { // of pgbench and of sysbench
+			if _, text, ok := strings.Cut(line, sign); ok {
+				return strings.TrimSpace(text)
+			}
 		}
 	}
 	first, _, _ := strings.Cut(exit.Stderr, "\n")

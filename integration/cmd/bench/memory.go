@@ -17,13 +17,10 @@ import (
 
 // measureBulk times one large result through every entry, and looks at the pooler's memory after it.
 func (l *lab) measureBulk(ctx context.Context) error {
-	if l.bulk == 0 {
-		return nil
-	}
 	fmt.Printf("\none result of %d MB\n", l.bulk)
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(out, "way\tMB/s\tmemory before\tafter\t")
-	for _, e := range l.entries {
+	for _, e := range l.on(plaintext) {
 		before := memoryOf(e.cpu)
 		began := time.Now()
 		n, err := bulk(ctx, e.target, l.bulk)
@@ -54,57 +51,64 @@ func (c *counter) Write(p []byte) (int, error) { *c += counter(len(p)); return l
 
 // measureIdle connects many clients to each pooler and shows what each of them takes.
 func (l *lab) measureIdle(ctx context.Context) error {
-	if l.idle == 0 {
-		return nil
-	}
-	fmt.Printf("\n%d idle clients, plaintext\n", l.idle)
-	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(out, "way\tlogins/s\tmemory for each client\t")
-	for _, e := range l.entries {
-		if e.cpu == nil || e.tunnel != nil {
-			continue
-		}
-		before := memoryOf(e.cpu)
-		began := time.Now()
-		conns, err := connectAll(ctx, e.target, l.idle)
-		took := time.Since(began)
-		if err == nil {
-			fmt.Fprintf(out, "%s\t%.0f\t%.1f KB\t\n", e.name, float64(l.idle)/took.Seconds(), float64(memoryOf(e.cpu)-before)/1024/float64(l.idle))
-		} else {
-			fmt.Fprintf(out, "%s\tfails\t%v\t\n", e.name, err)
-		}
-		for _, c := range conns {
-			if c != nil {
-				c.Close(context.WithoutCancel(ctx))
+	for _, w := range []ways{plaintext, driverTLS} {
+		fmt.Printf("\n%d idle clients, %s\n", l.idle, map[ways]string{plaintext: "plaintext", driverTLS: "TLS"}[w])
+		out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
+		fmt.Fprintln(out, "way\tmemory for each client\t")
+		for _, e := range l.on(w) {
+			if e.cpu == nil || e.tunnel != nil || e.abroad {
+				continue
+			}
+			before := memoryOf(e.cpu)
+			closings, err := l.connectAll(ctx, e.target, l.idle)
+			if err == nil {
+				fmt.Fprintf(out, "%s\t%.1f KB\t\n", e.name, float64(memoryOf(e.cpu)-before)/1024/float64(l.idle))
+			} else {
+				fmt.Fprintf(out, "%s\tfails: %v\t\n", e.name, err)
+			}
+			for _, closing := range closings {
+				if closing != nil {
+					closing()
+				}
 			}
 		}
+		if err := out.Flush(); err != nil {
+			return err
+		}
 	}
-	return out.Flush()
+	return nil
+}
+
+func connectPostgres(ctx context.Context, target harness.Target) (func(), error) {
+	conn, err := pgconn.Connect(ctx, target.URL())
+	if err != nil {
+		return nil, err
+	}
+	return func() { conn.Close(context.WithoutCancel(ctx)) }, nil
 }
 
 // connectAll logs n clients in, 16 at a time.
-func connectAll(ctx context.Context, target harness.Target, n int) ([]*pgconn.PgConn, error) {
-	conns := make([]*pgconn.PgConn, n)
+func (l *lab) connectAll(ctx context.Context, target harness.Target, n int) ([]func(), error) {
+	closings := make([]func(), n)
 	errs := make(chan error, 16)
 	var wg sync.WaitGroup
 	for w := range 16 {
 		wg.Go(func() {
 			for i := w; i < n; i += 16 {
-				c, err := pgconn.Connect(ctx, target.URL())
-				if err != nil {
+				var err error
+				if closings[i], err = l.connect(ctx, target); err != nil {
 					errs <- err
 					return
 				}
-				conns[i] = c
 			}
 		})
 	}
 	wg.Wait()
 	select {
 	case err := <-errs:
-		return conns, err
+		return closings, err
 	default:
-		return conns, nil
+		return closings, nil
 	}
 }
 

@@ -7,7 +7,8 @@ import (
 	"github.com/sluicedb/sluice/integration/harness"
 )
 
-// addSluice starts a server and a connector, and adds the ways with and without the tunnel.
+// addSluice starts an installation, server and connector, and adds the ways with and without
+// the tunnel.
 func (l *lab) addSluice(ctx context.Context, pg *harness.Postgres) error {
 	sluice, err := l.stage.NewSluice(l.bin, "127.0.0.1")
 	if err != nil {
@@ -24,7 +25,7 @@ func (l *lab) addSluice(ctx context.Context, pg *harness.Postgres) error {
 		return err
 	}
 	direct.CAFile = ""
-	l.entries = append(l.entries, entry{name: "sluice", about: "the proxy straight to the origin", target: direct, cpu: server, server: sluice})
+	l.entries = append(l.entries, entry{name: "sluice+tls", about: "the proxy straight to the origin, TLS to it", ways: originTLS, target: direct, cpu: server, metrics: sluice.Metrics})
 
 	tokenFile, err := sluice.Tunnel(ctx, "vpc-1")
 	if err != nil {
@@ -40,6 +41,6 @@ func (l *lab) addSluice(ctx context.Context, pg *harness.Postgres) error {
 		return err
 	}
 	through.CAFile = ""
-	l.entries = append(l.entries, entry{name: "sluice+tunnel", about: "proxy, relay (in the proxy's process) and connector", target: through, cpu: server, tunnel: connector, server: sluice})
+	l.entries = append(l.entries, entry{name: "sluice+tunnel", about: "proxy, relay (in the proxy's process) and connector, TLS from end to end", target: through, cpu: server, tunnel: connector, metrics: sluice.Metrics})
 	return nil
 }

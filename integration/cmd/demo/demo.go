@@ -40,12 +40,15 @@ type demo struct {
 	connector *harness.Process
 	target    harness.Target
 	cold      time.Duration // the very first connection's time to its first answer
+
+	my       *harness.MySQL // nil where this machine has none
+	myTarget harness.Target
 }
 
 // run plays the demo's parts in order.
 func (d *demo) run(ctx context.Context) error {
 	for _, part := range []func(context.Context) error{
-		d.privateNetwork, d.startServer, d.startConnector, d.register, d.firstQuery, d.measure, d.refuse,
+		d.privateNetwork, d.startServer, d.startConnector, d.register, d.firstQuery, d.measure, d.refuse, d.withMySQL,
 	} {
 		if err := part(ctx); err != nil {
 			return err

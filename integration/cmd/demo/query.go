@@ -87,17 +87,36 @@ type figures struct{ connect, query, slow time.Duration }
 // measure compares with a neighbour of the database, who connects to it directly.
 func (d *demo) measure(ctx context.Context) error {
 	d.show.title("What the way costs on this machine")
-	direct, err := d.time(ctx, d.pg.Connect)
+	postgres := func(connect func(context.Context) (*pgx.Conn, error)) connecting {
+		return func(ctx context.Context) (session, error) {
+			conn, err := connect(ctx)
+			if err != nil {
+				return session{}, err
+			}
+			return session{ask: func() error { return d.ask(ctx, conn) }, close: func() error { return conn.Close(ctx) }}, nil
+		}
+	}
+	return d.compare(ctx, d.cold, postgres(d.pg.Connect), postgres(d.target.Connect))
+}
+
+// A session is a driver's connection.
+type session struct{ ask, close func() error }
+
+type connecting func(context.Context) (session, error)
+
+// compare times both ways and shows it.
+func (d *demo) compare(ctx context.Context, cold time.Duration, near, far connecting) error {
+	direct, err := timed(ctx, near)
 	if err != nil {
 		return err
 	}
-	through, err := d.time(ctx, d.target.Connect)
+	through, err := timed(ctx, far)
 	if err != nil {
 		return err
 	}
 	out := tabwriter.NewWriter(d.show.out, 0, 0, 3, ' ', 0)
 	fmt.Fprintf(out, "  \tdirect, inside the network\tthrough Sluice\t\n")
-	fmt.Fprintf(out, "  connect and first answer, the very first\t\t%s\t(opens the origin's connection)\n", short(d.cold))
+	fmt.Fprintf(out, "  connect and first answer, the very first\t\t%s\t(opens the origin's connection)\n", short(cold))
 	fmt.Fprintf(out, "  connect and first answer, median of %d\t%s\t%s\t%s\n", connects, short(direct.connect), short(through.connect), times(through.connect, direct.connect))
 	fmt.Fprintf(out, "  query, median of %d\t%s\t%s\t%s\n", queries, short(direct.query), short(through.query), times(through.query, direct.query))
 	fmt.Fprintf(out, "  query, 99th percentile\t%s\t%s\t%s\n", short(direct.slow), short(through.slow), times(through.slow, direct.slow))
@@ -106,15 +125,15 @@ func (d *demo) measure(ctx context.Context) error {
 
 func times(a, b time.Duration) string { return fmt.Sprintf("%.1f times", float64(a)/float64(b)) }
 
-func (d *demo) time(ctx context.Context, connect func(context.Context) (*pgx.Conn, error)) (f figures, err error) {
+func timed(ctx context.Context, connect connecting) (f figures, err error) {
 	var toConnect, toQuery []time.Duration
 	for range connects {
 		start := time.Now()
 		conn, err := connect(ctx)
 		if err == nil {
-			err = errors.Join(d.ask(ctx, conn))
+			err = conn.ask()
 			toConnect = append(toConnect, time.Since(start))
-			err = errors.Join(err, conn.Close(ctx))
+			err = errors.Join(err, conn.close())
 		}
 		if err != nil {
 			return f, err
@@ -124,10 +143,10 @@ func (d *demo) time(ctx context.Context, connect func(context.Context) (*pgx.Con
 	if err != nil {
 		return f, err
 	}
-	defer conn.Close(ctx)
+	defer conn.close()
 	for range queries {
 		start := time.Now()
-		if err := d.ask(ctx, conn); err != nil {
+		if err := conn.ask(); err != nil {
 			return f, err
 		}
 		toQuery = append(toQuery, time.Since(start))
@@ -199,11 +218,15 @@ func (d *demo) byHand() {
 	d.show.title("By hand")
 	d.show.say("README.md has these commands for your own database; the shortest way is")
 	d.show.command("sluice dev postgres://user@host/database")
+	d.show.command("sluice dev mysql://user@host/database")
 }
 
 // leave keeps everything running, and writes down how to use and how to end it.
 func (d *demo) leave() error {
 	env := append(d.sluice.Env(), "PGPASSWORD="+d.target.Password)
+	if d.my != nil {
+		env = append(env, "MYSQL_PWD="+d.myTarget.Password)
+	}
 	var text strings.Builder
 	for _, variable := range env {
 		name, value, _ := strings.Cut(variable, "=")
@@ -213,14 +236,21 @@ func (d *demo) leave() error {
 	if err := os.WriteFile(d.stage.Path("env"), []byte(text.String()), 0o600); err != nil {
 		return err
 	}
-	stop := fmt.Sprintf("#!/bin/sh\nend() { kill -s \"$1\" \"$2\"; while kill -0 \"$2\" 2>/dev/null; do sleep 0.1; done; }\nend TERM %d\nend TERM %d\nend INT %d\nrm -rf '%s'\n",
-		d.connector.PID(), d.server.PID(), d.pg.Process().PID(), d.stage.Dir)
+	mysql := ""
+	if d.my != nil {
+		mysql = fmt.Sprintf("end TERM %d\n", d.my.Process().PID())
+	}
+	stop := fmt.Sprintf("#!/bin/sh\nend() { kill -s \"$1\" \"$2\"; while kill -0 \"$2\" 2>/dev/null; do sleep 0.1; done; }\nend TERM %d\nend TERM %d\nend INT %d\n%srm -rf '%s'\n",
+		d.connector.PID(), d.server.PID(), d.pg.Process().PID(), mysql, d.stage.Dir)
 	if err := os.WriteFile(d.stage.Path("stop"), []byte(stop), 0o700); err != nil {
 		return err
 	}
 	d.show.title("Left running")
 	d.show.command(". %s", d.stage.Path("env"))
 	d.show.command(`psql "%s"`, d.url())
+	if client := mysqlClient(); client != "" && d.my != nil {
+		d.show.command("%s %s", client, strings.Join(mysqlArgs(d.myTarget), " "))
+	}
 	d.show.command("sluice tunnel list")
 	d.show.command("sluice audit list")
 	if d.ns != nil {
