@@ -53,12 +53,12 @@ func (l *link) background(addr string, protocol Protocol) (*tunnel.Session, erro
 	return l.reach(ctx, addr, protocol)
 }
 
-// grow makes another session beside those over WebSocket.
+// grow makes another session beside those over WebSocket with the relay at addr.
 func (l *link) grow(addr string) {
 	session, err := l.background(addr, WebSocket)
 	l.mu.Lock()
 	l.growing = false
-	wanted := err == nil && l.parallel() && len(l.current) < maxParallel
+	wanted := err == nil && l.stays(addr) && len(l.current) < maxParallel
 	switch {
 	case wanted:
 		l.current = append(l.current, session)
@@ -76,7 +76,7 @@ func (l *link) grow(addr string) {
 	}
 }
 
-// improve replaces sessions over WebSocket by one over QUIC, if that is to be had.
+// improve replaces sessions over WebSocket with the relay at addr by one over QUIC, if that is to be had.
 func (l *link) improve(addr string) {
 	session, err := l.background(addr, QUIC)
 	if err != nil {
@@ -84,10 +84,10 @@ func (l *link) improve(addr string) {
 		return
 	}
 	l.mu.Lock()
-	wanted := l.parallel()
+	wanted := l.stays(addr)
 	if wanted {
 		l.retired = append(l.retired, l.current...)
-		l.current, l.addr = []*tunnel.Session{session}, addr
+		l.current = []*tunnel.Session{session}
 	}
 	l.mu.Unlock()
 	if wanted {
@@ -101,6 +101,10 @@ func (l *link) improve(addr string) {
 func (l *link) parallel() bool {
 	return !l.closed && len(l.current) > 0 && l.current[0].Carrier() == tunnel.CarrierWebSocket
 }
+
+// stays reports whether what was dialled in the background is of use: the link may have left the relay at addr meanwhile, for it
+// drains or does not answer. Called with mu held.
+func (l *link) stays(addr string) bool { return l.parallel() && l.addr == addr }
 
 // live returns a session that takes new streams, the less busy one of two, or nil when there is none. It has another made beside them
 // when all are busy.

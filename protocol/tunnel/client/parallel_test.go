@@ -1,7 +1,10 @@
 package client
 
 import (
+	"context"
 	"fmt"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -141,6 +144,50 @@ func TestClientLeavesARelayWithAllItsSessions(t *testing.T) {
 				if s.Err() == nil {
 					t.Errorf("session %d with the relay that was left is still there", i)
 				}
+			}
+		})
+	}
+}
+
+// TestClientDoesNotGoBackToARelayItHasLeft: a session that was being made in the background when the link moved is not used.
+func TestClientDoesNotGoBackToARelayItHasLeft(t *testing.T) {
+	for _, what := range []string{"grow", "improve"} {
+		t.Run(what, func(t *testing.T) {
+			cert := tunneltest.NewCertificate(t)
+			first, second := &fakeRelay{secret: "s"}, &fakeRelay{secret: "s"}
+			addr1, _ := tunneltest.Start(t, first.server(), cert, tunneltest.Passes)
+			addr2, _ := tunneltest.Start(t, second.server(), cert, tunneltest.Passes)
+			c := newClient(t, cert, addr1, addr2)
+			c.Protocol = WebSocket
+			var late *tunnel.Session
+			var dials atomic.Int32
+			begun, moved := make(chan struct{}), make(chan struct{})
+			c.race = func(ctx context.Context, r *Racer) (*tunnel.Session, error) {
+				s, err := r.Dial(ctx)
+				if dials.Add(1) == 2 {
+					late = s
+					close(begun)
+					<-moved
+				}
+				return s, err
+			}
+			old := hold(t, c, 1)
+			defer endAll(old)
+			l := theLink(c)
+			background := map[string]func(string){"grow": l.grow, "improve": l.improve}[what]
+			var work sync.WaitGroup
+			work.Go(func() { background(addr1) })
+			<-begun
+			first.refuse.Store(&tunnel.Refusal{Code: tunnelpb.Code_DRAINING})
+			fresh := hold(t, c, 1)
+			defer endAll(fresh)
+			close(moved)
+			work.Wait()
+			if now := l.sessions(); len(now) != 1 || now[0] != fresh[0].(*tunnel.Stream).Session() {
+				t.Errorf("%d sessions take streams, want the one with the relay that the link moved to", len(now))
+			}
+			if late == nil || late.Err() == nil {
+				t.Error("the session with the relay that was left is not closed")
 			}
 		})
 	}
