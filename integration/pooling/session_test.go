@@ -123,6 +123,8 @@ func TestLeaks(t *testing.T) {
 		{"read only", "set default_transaction_read_only = on", "show transaction_read_only", "off"},
 		{"timeout", "set statement_timeout = '1ms'", "show statement_timeout", "0"},
 		{"encoding", "set client_encoding = 'LATIN1'", "show client_encoding", "UTF8"},
+		{"a name like a keyword", "set local.leak = 'x'", "select coalesce(current_setting('local.leak', true), '')", ""},
+		{"another", "set transaction.leak = 'x'", "select coalesce(current_setting('transaction.leak', true), '')", ""},
 	} {
 		for _, gone := range []bool{false, true} {
 			x := w.wire(t)

@@ -182,6 +182,35 @@ func TestPooling23(t *testing.T) {
 	}
 }
 
+// Names of settings that begin as SET's own grammar does.
+func TestPooling23Keywords(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x, y := w.wire(t), w.wire(t)
+	names := []string{"session.tenant", "local.tenant", "transaction.tenant", "constraints.tenant", "time.tenant", "role.tenant", "names.tenant", "schema.tenant", "xml.tenant"}
+	for i, name := range names {
+		x.want("C:SET Z:I", q(fmt.Sprintf("set %s = '%d'", name, i)))
+		y.value("select 1")
+	}
+	for i, name := range names {
+		if got := x.value("show " + name); got != fmt.Sprint(i) {
+			t.Errorf("x: %s = %q, want %d", name, got, i)
+		}
+		if got := y.value("select coalesce(current_setting('" + name + "', true), '')"); got != "" {
+			t.Errorf("y: %s = %q", name, got)
+		}
+	}
+	for _, sql := range []string{"set role to default", "set session authorization default", "set session_authorization to default"} {
+		x.want("C:SET Z:I", q("set role pg_read_all_settings"))
+		y.value("select 1")
+		x.want("C:SET Z:I", q(sql))
+		y.value("select 1")
+		if got := x.value("show role"); got != "none" {
+			t.Errorf("after %s: %s", sql, got)
+		}
+	}
+}
+
 func TestPooling24(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, maxConns(1))

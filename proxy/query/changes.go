@@ -58,38 +58,58 @@ func (r *reader) skip(lower string) bool {
 	return true
 }
 
-func (r *reader) add(name string, reset bool) { r.found = append(r.found, Change{name, reset}) }
+// add notes a change. As whom a session acts ends with its authorization (set_config_with_handle,
+// src/backend/utils/misc/guc.c).
+func (r *reader) add(name string, reset bool) {
+	r.found = append(r.found, Change{name, reset})
+	if name == "session_authorization" {
+		r.found = append(r.found, Change{"role", reset})
+	}
+}
+
+// modifier passes over a keyword of the grammar, if it is the next. Before a dot,
+// = or TO it is the name of a setting instead, or begins one: SET session.tenant = 'x'.
+func (r *reader) modifier(lower string) bool {
+	if !r.word(lower) {
+		return false
+	}
+	ahead := r.lexer
+	t := ahead.next()
+	if t.kind == tokenPunct && (r.sql[t.start] == '.' || r.sql[t.start] == '=') || t.kind == tokenWord && fold(r.sql[t.start:t.end], "to") {
+		return false
+	}
+	r.advance()
+	return true
+}
 
 // set reads SET (VariableSetStmt, src/backend/parser/gram.y).
 func (r *reader) set() {
 	r.advance()
-	if r.skip("local") {
+	if r.modifier("local") {
 		return
 	}
-	if r.skip("session") && r.skip("characteristics") {
+	session := r.modifier("session")
+	session = r.modifier("session") || session // SET SESSION SESSION AUTHORIZATION
+	switch {
+	case session && r.modifier("characteristics"):
 		r.add("default_transaction_isolation", false)
 		r.add("default_transaction_read_only", false)
 		r.add("default_transaction_deferrable", false)
-		return
-	}
-	switch {
-	case r.word("transaction"), r.word("constraints"):
-		return
-	case r.skip("time"):
-		r.value("timezone")
-	case r.skip("names"):
-		r.value("client_encoding")
-	case r.skip("schema"):
-		r.add("search_path", false)
-	case r.skip("xml"):
-		r.add("xmloption", false)
-	case r.skip("authorization"): // SET SESSION AUTHORIZATION, whose first word is read
+	case session && r.skip("authorization"):
 		r.value("session_authorization")
+	case r.modifier("transaction"), r.modifier("constraints"):
+	case r.modifier("time"):
+		r.value("timezone")
+	case r.modifier("names"):
+		r.value("client_encoding")
+	case r.modifier("schema"):
+		r.add("search_path", false)
+	case r.modifier("xml"):
+		r.add("xmloption", false)
+	case r.modifier("role"):
 		r.add("role", false)
 	default:
-		if name := r.name(); name == "role" {
-			r.add("role", false)
-		} else if name != "" {
+		if name := r.name(); name != "" {
 			r.value(name)
 		}
 	}
@@ -114,12 +134,11 @@ func (r *reader) reset() {
 	switch {
 	case r.skip("all"):
 		r.add("", true)
-	case r.skip("time"):
+	case r.modifier("time"):
 		r.add("timezone", true)
-	case r.word("transaction"): // ISOLATION LEVEL, of the transaction
-	case r.skip("session"):
+	case r.modifier("transaction"): // ISOLATION LEVEL, of the transaction
+	case r.modifier("session"):
 		r.add("session_authorization", true)
-		r.add("role", true)
 	default:
 		if name := r.name(); name != "" {
 			r.add(name, true)
@@ -224,9 +243,6 @@ func (r *reader) setConfig() {
 		r.bad = true
 	case !local:
 		r.add(name, false)
-		if name == "session_authorization" {
-			r.add("role", false)
-		}
 	}
 }
 
