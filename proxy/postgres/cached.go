@@ -139,11 +139,11 @@ func (c *client) lookUp(g group) (int, error) {
 	defer keys.Put(buf)
 	ask := asked{group: g, session: session, settings: settings, scope: r.Space.Scope()} // before the verdict: see results.Results.Keep
 	ask.verdict = r.Statements.Again(c.verdict, g.text)
-	if ask.verdict.Status != query.StatusMiss {
-		return 0, nil // which the message's own way counts
-	}
 	if len(g.text) <= keptText {
 		c.verdict = ask.verdict
+	}
+	if ask.verdict.Status != query.StatusMiss {
+		return 0, nil // which the message's own way counts
 	}
 	var ok bool
 	if *buf, ok = c.appendKey((*buf)[:0], &ask); !ok {

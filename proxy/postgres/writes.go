@@ -25,7 +25,7 @@ func (c *client) noteWrite(text []byte) {
 		return
 	}
 	r := c.db.results
-	v := c.writes.Look(r, text)
+	v := c.writes.Look(r, c.verdict, text)
 	switch {
 	case v.Status != query.StatusMiss:
 		r.Count(v.Status)

@@ -32,6 +32,10 @@ type Source interface {
 	// Shape is a text without its constants, comments and blanks. It reports false
 	// where a constant may have been taken for something else.
 	Shape(text string) (string, bool)
+	// Skeleton is the normal form of a text and, in dst, what it has in common with all
+	// texts on which Judge says the same but for Text. It reports false where that is not
+	// known.
+	Skeleton(dst, text []byte) (normal, skeleton []byte, ok bool)
 	// Table is the name of a table by its number; "" where there is none.
 	Table(id uint32) string
 }
@@ -47,6 +51,10 @@ func (p postgres) Decided(text string) bool { return Analyze(text).Decided() }
 
 func (p postgres) Shape(text string) (string, bool) { return shapeOf([]byte(text)) }
 
+func (p postgres) Skeleton(dst, text []byte) (normal, skeleton []byte, ok bool) {
+	return Skeleton(dst, text)
+}
+
 func (p postgres) Table(id uint32) string {
 	if p.catalog == nil || p.catalog.byID[id] == nil {
 		return ""
@@ -60,6 +68,7 @@ type era struct {
 	source   Source
 	known    bool
 	verdicts *otter.Cache[string, *Verdict]
+	like     *skeletons // nil where there is no catalog
 }
 
 // NewClassifier makes one without a catalog, which unknown judges for.
@@ -73,12 +82,16 @@ func NewClassifier(unknown Source) *Classifier {
 func (c *Classifier) SetSource(s Source) { c.set(s, true) }
 
 func (c *Classifier) set(s Source, known bool) {
-	c.current.Store(&era{c.eras.Add(1), s, known, otter.Must(&otter.Options[string, *Verdict]{
+	e := &era{n: c.eras.Add(1), source: s, known: known, verdicts: otter.Must(&otter.Options[string, *Verdict]{
 		MaximumWeight: maxVerdicts,
 		Weigher: func(text string, v *Verdict) uint32 {
 			return uint32(len(text) + len(v.Text) + len(v.Reason) + otherVerdict)
 		},
-	})})
+	})}
+	if known {
+		e.like = newSkeletons()
+	}
+	c.current.Store(e)
 }
 
 // Source is the one in force.
@@ -90,7 +103,7 @@ func (c *Classifier) Ready() bool { return c.current.Load().known }
 // Known returns the verdict on a text that was judged before, nil if it was not. It
 // does not keep text, and does not allocate.
 func (c *Classifier) Known(text []byte) *Verdict {
-	v, _ := c.current.Load().verdicts.GetIfPresent(unsafe.String(unsafe.SliceData(text), len(text)))
+	v, _ := c.current.Load().verdicts.GetIfPresent(unsafeString(text))
 	return v
 }
 
@@ -103,14 +116,23 @@ func (c *Classifier) Again(v *Verdict, text []byte) *Verdict {
 	return c.Judge(text)
 }
 
-// Judge returns the verdict on a text, of the parser where there is none yet.
+// Judge returns the verdict on a text, of the parser where there is none yet on one like
+// it. A text that is like one of before is kept when it is seen again.
 func (c *Classifier) Judge(text []byte) *Verdict {
 	e := c.current.Load()
-	if v, ok := e.verdicts.GetIfPresent(unsafe.String(unsafe.SliceData(text), len(text))); ok {
+	if v, ok := e.verdicts.GetIfPresent(unsafeString(text)); ok {
 		return v
 	}
 	if len(text) > MaxText {
 		return &Verdict{Status: StatusOversizedQuery, Reason: tooLong, Effect: Effect{All: true, DDL: true}, use: &c.uses.others}
+	}
+	if e.like != nil {
+		if v := e.like.of(e.source, text); v != nil {
+			if e.like.sighted(text) {
+				e.verdicts.Set(string(text), v)
+			}
+			return v
+		}
 	}
 	own := string(text)
 	v := e.source.Judge(own)
@@ -119,8 +141,14 @@ func (c *Classifier) Judge(text []byte) *Verdict {
 		v.use = c.uses.of(e.source, own)
 	}
 	e.verdicts.Set(own, v)
+	if e.like != nil {
+		e.like.put(e.source, v, text)
+	}
 	return v
 }
+
+// unsafeString is b as a string, for as long as b is not changed.
+func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }
 
 // Tables are names of tables by their numbers, sorted.
 func (c *Classifier) Tables(ids []uint32) []string {

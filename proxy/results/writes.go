@@ -78,12 +78,12 @@ type Writes struct {
 func (w *Writes) Any() bool { return w.now.All || len(w.now.Tables) > 0 }
 
 // Look judges a statement that is about to be sent to the origin, and notes what it
-// may change.
-func (w *Writes) Look(r *Results, text []byte) *query.Verdict {
+// may change. last may be its verdict, or nil: see query.Classifier.Again.
+func (w *Writes) Look(r *Results, last *query.Verdict, text []byte) *query.Verdict {
 	if !w.Any() {
 		w.doubts = r.doubts.Load() // before the verdict
 	}
-	v := r.Statements.Judge(text)
+	v := r.Statements.Again(last, text)
 	effect := v.Effect
 	if !r.Ready() && (v.Replaceable || !effect.None()) {
 		effect.All = true // whom it triggers and what it calls may be another by now
