@@ -22,7 +22,8 @@ var changers = set("create alter drop rename truncate grant revoke install unins
 
 // effect is what a statement may change.
 func (s source) effect(t *scan, stmt sqlparser.Statement) query.Effect {
-	known := quiet[t.verb] || rows[t.verb]
+	own := temporary(stmt)
+	known := quiet[t.verb] || rows[t.verb] || own
 	any := query.Effect{All: true, DDL: !known || changers[t.verb]}
 	switch {
 	case t.several, t.verb == "set" && t.second == "statement": // SET STATEMENT ... FOR another, of MariaDB
@@ -34,7 +35,7 @@ func (s source) effect(t *scan, stmt sqlparser.Statement) query.Effect {
 		return query.Effect{} // nothing
 	case t.bad != "" || !known || !s.harmlessCalls(t, stmt):
 		return any
-	case quiet[t.verb] && !t.words["analyze"]:
+	case own, quiet[t.verb] && !t.words["analyze"]:
 		return query.Effect{}
 	}
 	switch n := stmt.(type) {
@@ -50,6 +51,18 @@ func (s source) effect(t *scan, stmt sqlparser.Statement) query.Effect {
 		return s.writes(n.TableExprs)
 	}
 	return any
+}
+
+// temporary reports whether a statement makes or drops temporary tables alone, which nobody
+// else sees.
+func temporary(stmt sqlparser.Statement) bool {
+	switch n := stmt.(type) {
+	case *sqlparser.CreateTable:
+		return n.Temp
+	case *sqlparser.DropTable:
+		return n.Temp
+	}
+	return false
 }
 
 // harmlessCalls reports whether everything in a text that looks like a call is a function of
@@ -76,7 +89,7 @@ func (s source) harmlessCalls(t *scan, stmt sqlparser.Statement) bool {
 }
 
 // declarations are names that may stand before a parenthesis and call nothing: those of
-// WITH, of derived tables, and of the table that an INSERT writes to. It reports false
+// WITH, of derived tables, and of the table that is made or that an INSERT writes to. It reports false
 // where something is called that somebody may have made.
 func declarations(stmt sqlparser.Statement) (map[string]bool, bool) {
 	declared := make(map[string]bool)
@@ -90,6 +103,8 @@ func declarations(stmt sqlparser.Statement) (map[string]bool, bool) {
 			declared[strings.ToLower(n.ID.String())] = true
 		case *sqlparser.AliasedTableExpr:
 			declared[strings.ToLower(n.As.String())] = true
+		case *sqlparser.CreateTable:
+			declared[strings.ToLower(n.Table.Name.String())] = true
 		case *sqlparser.Insert:
 			if n.Table != nil {
 				if of, is := tableOf(n.Table); is {
