@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/sluicedb/sluice/integration/harness"
 	"github.com/sluicedb/sluice/proxy/cache"
 	"github.com/sluicedb/sluice/proxy/postgres"
 	"github.com/sluicedb/sluice/proxy/query"
@@ -23,25 +23,15 @@ import (
 const tortured = 4
 
 // TestTorture lets random readers and writers loose on one proxy: SLUICE_SOAK says for
-// how long (20 s), SLUICE_SEED how. Each row says which schema and table it is of, and
+// how long (a minute), SLUICE_SEED how. Each row says which schema and table it is of, and
 // how often it was written to. No read may be older than a write that was acknowledged
 // before it was sent, of another schema or table, in another zone or format, or of
 // another role, by row security or by "$user"; what is volatile or locks rows always
 // reaches the origin.
 func TestTorture(t *testing.T) {
-	length := 20 * time.Second
-	if s := os.Getenv("SLUICE_SOAK"); s != "" {
-		var err error
-		if length, err = time.ParseDuration(s); err != nil {
-			t.Fatal(err)
-		}
-	}
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("SLUICE_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
+	length, seed, err := harness.Soak("SLUICE_SOAK")
+	if err != nil {
+		t.Fatal(err)
 	}
 	t.Logf("SLUICE_SEED=%d", seed)
 	sql := []string{"create schema NAME_b", "create sequence NAME.seq"}

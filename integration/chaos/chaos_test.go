@@ -4,8 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"os"
-	"strconv"
 	"testing"
 	"time"
 
@@ -13,8 +11,6 @@ import (
 )
 
 const (
-	// shortRun is how long chaos lasts unless SLUICE_CHAOS says otherwise.
-	shortRun = 20 * time.Second
 	// healTime is how long the installation has to be whole again by itself: the longest pause between a slot's attempts, and time
 	// to find dead what was cut off last.
 	healTime = 90 * time.Second
@@ -27,20 +23,10 @@ const (
 
 // TestChaos lets a hundred clients write while every part of a fleet is killed, stopped, cut off and slowed down at random. What was
 // acknowledged is in the database once, nobody waited beyond a deadline, and everything is whole and idle afterwards.
-// SLUICE_CHAOS is for how long, SLUICE_SEED repeats the choices of a run.
+// SLUICE_CHAOS is for how long (a minute), SLUICE_SEED repeats the choices of a run.
 func TestChaos(t *testing.T) {
-	d := shortRun
-	if s := os.Getenv("SLUICE_CHAOS"); s != "" {
-		var err error
-		d, err = time.ParseDuration(s)
-		must(t, err)
-	}
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("SLUICE_SEED"); s != "" {
-		var err error
-		seed, err = strconv.ParseUint(s, 10, 64)
-		must(t, err)
-	}
+	d, seed, err := harness.Soak("SLUICE_CHAOS")
+	must(t, err)
 	t.Logf("SLUICE_SEED=%d SLUICE_CHAOS=%v", seed, d)
 	ctx := within(t, d+10*time.Minute)
 	f := newFleet(ctx, t)

@@ -5,13 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/sluicedb/sluice/integration/harness"
 	"github.com/sluicedb/sluice/proxy/postgres"
 )
 
@@ -24,7 +23,7 @@ const (
 )
 
 // TestTorture lets tortureClients loose on 10 origin connections, behind proxy, relays and
-// connector: SLUICE_SOAK says for how long (20 s), SLUICE_SEED how, as far as the
+// connector: SLUICE_SOAK says for how long (a minute), SLUICE_SEED how, as far as the
 // scheduler lets it be repeated. They send random pipelines of everything, cut into
 // random packets; each knows what must come back, its own marker in every value.
 // Meanwhile the parts of the way go and come. Who loses a connection by that may lose
@@ -32,19 +31,9 @@ const (
 // another stands in for it, nobody loses anything. Money is moved from account to
 // account: what was acknowledged is there once, and what was rolled back is not.
 func TestTorture(t *testing.T) {
-	length := 20 * time.Second
-	if s := os.Getenv("SLUICE_SOAK"); s != "" {
-		var err error
-		if length, err = time.ParseDuration(s); err != nil {
-			t.Fatal(err)
-		}
-	}
-	seed := uint64(time.Now().UnixNano())
-	if s := os.Getenv("SLUICE_SEED"); s != "" {
-		var err error
-		if seed, err = strconv.ParseUint(s, 10, 64); err != nil {
-			t.Fatal(err)
-		}
+	length, seed, err := harness.Soak("SLUICE_SOAK")
+	if err != nil {
+		t.Fatal(err)
 	}
 	t.Logf("SLUICE_SEED=%d", seed)
 	n := newWay(t)
