@@ -54,7 +54,7 @@ func (p *poolingFlags) body(d *databaseFlags) (*v4.PoolingWrite, error) {
 			continue
 		}
 		if t.value < 0 || t.value%time.Second != 0 {
-			return nil, usagef("--%s: must be whole seconds, such as 30s or 10m", t.flag)
+			return nil, usagef("--%s: must be whole seconds, none less than 0, such as 30s or 10m", t.flag)
 		}
 		seconds := int(t.value / time.Second)
 		*t.to = &seconds

@@ -18,7 +18,8 @@ func (a *app) rootCommand() *cobra.Command {
 		Use:   "sluice",
 		Short: "Reach databases in private networks, and make them fast from far away",
 		Long: `Sluice reaches databases that live in private networks: a connector beside the database dials out,
-a relay joins it with whom an access policy admits, and a proxy speaks PostgreSQL to ordinary drivers.`,
+a relay joins it with whom an access policy admits, and a proxy speaks PostgreSQL and MySQL to ordinary
+drivers.`,
 		Example: `  sluice server --data-dir ./data            # control API, relay and proxy in one process
   sluice login --ca-file ./data/ca.pem       # asks for the API token that the server printed
   sluice tunnel create vpc-1
