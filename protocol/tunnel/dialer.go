@@ -165,18 +165,14 @@ func (d *Dialer) overWebSocket(ctx context.Context, ws *wsConn) (*Session, error
 		return nil, err
 	}
 	s := d.session(addrPort(ws.remote), welcome)
-	link, err := newYamuxLink(ws, s.out, true, s.limits, rtt, s.log)
-	if err != nil {
-		_ = ws.Close()
-		return nil, err
-	}
+	link := newYamuxLink(ws, s.out, true, s.limits, rtt)
 	s.link = link
-	control, err := link.sess.OpenStream()
-	if err != nil {
+	var control yamuxControl
+	if err := link.sess.open(ctx, nil, func(ms *muxStream) { control.muxStream = ms }); err != nil {
 		link.drop()
 		return nil, err
 	}
-	return newSession(s, yamuxControl{control}), nil
+	return newSession(s, control), nil
 }
 
 // addrPort returns a network address as a value; the zero value when it has none.

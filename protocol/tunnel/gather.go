@@ -12,9 +12,9 @@ import (
 const (
 	// maxGathered holds a message of a WebSocket session when TLS has made records of it: 29 bytes for each of the 4 KiB that
 	// coder/websocket masks at a time, and room.
-	maxGathered = stream.MaxWrite + 4<<10
-	// gatheredRead is how much is read at once: a message.
-	gatheredRead = maxGathered
+	maxGathered = maxMessage + 4<<10
+	// gatheredRead is how much is read at once: a frame of full length, or very many small ones.
+	gatheredRead = stream.MaxWrite + 4<<10
 )
 
 // Gathering returns a listener whose connections can gather the records of a WebSocket session, if TLS runs directly on them.
@@ -30,7 +30,7 @@ func (g gathering) Accept() (net.Conn, error) {
 	return &gatherer{Conn: c}, nil
 }
 
-// gatherer is a TCP connection below TLS. TLS writes each record by itself, and a session's message has up to nine of them: what is
+// gatherer is a TCP connection below TLS. TLS writes each record by itself, and a session's message has up to seventeen of them: what is
 // written between hold and release goes out in one system call.
 type gatherer struct {
 	net.Conn

@@ -50,7 +50,7 @@ func TestGatherer(t *testing.T) {
 		{"not held", []int{10, 20}, false, 2},
 		{"held", []int{4122, 4122, 4122, 50}, true, 1},
 		{"nothing held", nil, true, 0},
-		{"more than is held", []int{16 << 10, 16 << 10, 16 << 10}, true, 2},
+		{"more than is held", []int{32 << 10, 32 << 10, 16 << 10}, true, 2},
 		{"more than ever is held", []int{1, maxGathered + 1, 1}, true, 3},
 		{"not held any more", []int{10}, false, 1},
 	} {

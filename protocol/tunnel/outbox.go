@@ -1,11 +1,8 @@
 package tunnel
 
 import (
-	"errors"
 	"io"
 	"sync"
-
-	"github.com/hashicorp/yamux"
 
 	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
 )
@@ -13,7 +10,7 @@ import (
 // outgoing is one thing for the control stream's writer to do, in its turn.
 type outgoing struct {
 	frame  *tunnelpb.Frame // to send
-	finish *yamux.Stream   // to send the FIN of
+	finish *muxStream      // to send the FIN of
 }
 
 // maxOutbox bounds the queue, in entries. A stream that is reset queues three at most, so that an honest session stays below it
@@ -22,7 +19,7 @@ const maxOutbox = 4 * defaultStreams
 
 // outbox queues for the control stream, so that a Reset never waits for a blocked connection.
 type outbox struct {
-	cork func(bool) error // lets what is sent wait for what follows, until it is called again; nil where nothing does
+	flush func() // sends what a batch has queued, which waits for it; nil where nothing does
 
 	mu       sync.Mutex
 	queue    []outgoing
@@ -93,22 +90,18 @@ func (o *outbox) run(w io.Writer, done <-chan struct{}) error {
 }
 
 // send sends a batch, in one message where it can.
-func (o *outbox) send(w io.Writer, batch []outgoing) (err error) {
-	if len(batch) > 1 && o.cork != nil {
-		if err := o.cork(true); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, o.cork(false)) }()
-	}
+func (o *outbox) send(w io.Writer, batch []outgoing) error {
 	for _, g := range batch {
 		if g.finish != nil {
-			// yamux tells the peer, or the session is dead.
-			_ = g.finish.Close()
+			g.finish.finish()
 			continue
 		}
 		if err := writeMessage(w, g.frame); err != nil {
 			return err
 		}
+	}
+	if o.flush != nil {
+		o.flush()
 	}
 	return nil
 }

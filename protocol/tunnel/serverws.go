@@ -81,11 +81,8 @@ func (s *Server) welcomeWS(ctx context.Context, ws *wsConn, peer Peer) (io.ReadW
 		return nil, nil, refusal
 	}
 	sess := s.session(peer, hello, welcome)
-	link, err := newYamuxLink(ws, sess.out, false, sess.limits, rtt, sess.log)
-	if err != nil {
-		return nil, nil, err
-	}
-	control, err := link.sess.AcceptStreamWithContext(ctx)
+	link := newYamuxLink(ws, sess.out, false, sess.limits, rtt)
+	control, err := link.sess.accept(ctx)
 	if err == nil && !stop() {
 		err = ctx.Err()
 	}
@@ -94,7 +91,7 @@ func (s *Server) welcomeWS(ctx context.Context, ws *wsConn, peer Peer) (io.ReadW
 		return nil, nil, err
 	}
 	sess.link = link
-	link.newest = control.StreamID()
+	link.newest = control.id
 	return yamuxControl{control}, sess, nil
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"runtime"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,11 +22,6 @@ func bubble(t *testing.T, c Carrier, test func(*testing.T, *simulated)) {
 }
 
 func bubbleOver(t *testing.T, c Carrier, over path, test func(*testing.T, *simulated)) {
-	// yamux keeps timers in a pool of its package. Timers of a bubble must not be used outside it, nor the other way round; two
-	// collections empty a pool.
-	emptyPools := func() { runtime.GC(); runtime.GC() }
-	emptyPools()
-	defer emptyPools()
 	synctest.Test(t, func(t *testing.T) {
 		sim := simulate(t, c, over, &Server{})
 		defer sim.stop()
@@ -96,7 +90,7 @@ func TestTunnel16ResetOneWay(t *testing.T) {
 	})
 }
 
-// TestTunnel15HalfClosedForMinutes leaves a stream half-closed for an hour. yamux would reset it after five minutes.
+// TestTunnel15HalfClosedForMinutes leaves a stream half-closed for an hour. hashicorp/yamux would reset it after five minutes.
 func TestTunnel15HalfClosedForMinutes(t *testing.T) {
 	inBubble(t, func(t *testing.T, sim *simulated) {
 		acc := acceptAll(sim.dialled)
@@ -157,7 +151,7 @@ func TestTunnel20Blocked(t *testing.T) {
 		sim.block(true)
 		<-time.After(15 * time.Second) // of the bubble
 
-		// An Open obeys its deadline although yamux cannot even write it.
+		// An Open obeys its deadline although it cannot even be written.
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
 		start := time.Now()

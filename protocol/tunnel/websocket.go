@@ -2,7 +2,6 @@ package tunnel
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"io"
 	"net"
@@ -11,27 +10,12 @@ import (
 	"time"
 
 	"github.com/coder/websocket"
-
-	"github.com/sluicedb/sluice/protocol/stream"
 )
 
 // gatherFrom is the length from which a message is more than one TLS record: coder/websocket flushes each 4 KiB (bufio's default).
 const gatherFrom = 4000
 
-// The parts of yamux's header that the connection below it looks at (spec.md of hashicorp/yamux, "Framing").
-const (
-	yamuxHeader     = 12 // bytes: version 1, type 1, flags 2, stream 4, length 4
-	yamuxTypeData   = 0
-	yamuxTypeWindow = 1
-	yamuxSYN        = 1
-	yamuxACK        = 2
-	yamuxControlID  = 1 // the stream whose SYN and ACK nothing need follow
-)
-
-// maxWaiting bounds the frames that wait for the next one, in bytes.
-const maxWaiting = 1 << 10
-
-// Timing of WebSocket sessions. yamux's own keepalive is off: its deadline is its write timeout, which must be long.
+// Timing of WebSocket sessions. There are no pings of yamux: a frame of the control stream does as well.
 const (
 	// wsPing is below the shortest idle time of proxies on the way, 60 s for common HTTP proxies and 30 s for NAT.
 	wsPing = 10 * time.Second
@@ -50,12 +34,6 @@ type wsConn struct {
 	// Owned by the reader.
 	msg io.Reader // what remains of the current message, or nil
 
-	wmu     sync.Mutex // held by Write and cork
-	held    bool       // hdr waits for its body
-	hdr     [yamuxHeader]byte
-	corked  bool   // small frames wait
-	waiting []byte // whole frames that go with the next one
-
 	received atomic.Int64 // bytes read
 	sent     atomic.Int64 // bytes written
 	messages atomic.Int64 // written
@@ -63,12 +41,8 @@ type wsConn struct {
 	err      error // the first read error
 }
 
-// wsBodies are the buffers in which frames and a body become one message: one TLS record and one system call.
-var wsBodies = sync.Pool{New: func() any { return new([maxWaiting + yamuxHeader + stream.MaxWrite]byte) }}
-
 func newWSConn(c *websocket.Conn, local, remote net.Addr) *wsConn {
-	// A message is one yamux frame of at most MaxWrite bytes and its header. Reading is in pieces whatever its length says.
-	c.SetReadLimit(yamuxHeader + 2*stream.MaxWrite)
+	c.SetReadLimit(maxMessage) // reading is in pieces whatever a message's length says
 	return &wsConn{c: c, local: local, remote: remote}
 }
 
@@ -119,80 +93,18 @@ func (w *wsConn) readErr() error {
 	return w.err
 }
 
-// Write sends p as one message, but for a yamux header that announces a body, which yamux writes next, and for frames that may wait.
+// Write sends p as one message.
 func (w *wsConn) Write(p []byte) (int, error) {
-	w.sent.Add(int64(len(p)))
-	w.wmu.Lock()
-	defer w.wmu.Unlock()
-	var err error
-	switch {
-	case w.held:
-		w.held = false
-		err = w.frame(w.hdr[:], p)
-	case len(p) == yamuxHeader && p[1] == yamuxTypeData && binary.BigEndian.Uint32(p[8:]) > 0:
-		copy(w.hdr[:], p)
-		w.held = true
-	default:
-		err = w.frame(p, nil)
-	}
-	if err != nil {
+	if err := w.send(p); err != nil {
 		return 0, err
 	}
 	return len(p), nil
 }
 
-// frame sends a frame, behind those that wait, or lets it wait as well.
-func (w *wsConn) frame(head, body []byte) error {
-	n := len(w.waiting) + len(head) + len(body)
-	if (w.corked || begins(head)) && n <= maxWaiting {
-		w.waiting = append(append(w.waiting, head...), body...)
-		return nil
-	}
-	buf := wsBodies.Get().(*[maxWaiting + yamuxHeader + stream.MaxWrite]byte)
-	defer wsBodies.Put(buf)
-	if n > len(buf) {
-		return errors.Join(w.flush(), w.send(head), w.send(body))
-	}
-	message := append(append(append(buf[:0], w.waiting...), head...), body...)
-	w.waiting = w.waiting[:0]
-	return w.send(message)
-}
-
-// begins reports whether a frame is the SYN or the ACK of a stream, behind which the stream's Header or Answer comes. Nobody waits
-// for it alone.
-func begins(frame []byte) bool {
-	return len(frame) == yamuxHeader && frame[0] == 0 && frame[1] == yamuxTypeWindow &&
-		binary.BigEndian.Uint16(frame[2:])&^(yamuxSYN|yamuxACK) == 0 && binary.BigEndian.Uint16(frame[2:]) != 0 &&
-		binary.BigEndian.Uint32(frame[4:]) != yamuxControlID
-}
-
-// cork lets small frames wait, or sends those that do.
-func (w *wsConn) cork(on bool) error {
-	w.wmu.Lock()
-	defer w.wmu.Unlock()
-	w.corked = on
-	if on {
-		return nil
-	}
-	return w.flush()
-}
-
-// flush is called with wmu held.
-func (w *wsConn) flush() error {
-	if len(w.waiting) == 0 {
-		return nil
-	}
-	err := w.send(w.waiting)
-	w.waiting = w.waiting[:0]
-	return err
-}
-
-// send sends a message, in one system call where it can.
+// send sends a message, in one system call where it can. One goroutine at a time calls it.
 func (w *wsConn) send(message []byte) error {
-	if len(message) == 0 {
-		return nil
-	}
 	w.messages.Add(1)
+	w.sent.Add(int64(len(message)))
 	if w.below == nil || len(message) < gatherFrom {
 		return w.c.Write(context.Background(), websocket.MessageBinary, message)
 	}

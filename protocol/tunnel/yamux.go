@@ -4,11 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/hashicorp/yamux"
 
 	"github.com/sluicedb/sluice/protocol/stream"
 	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
@@ -28,8 +25,8 @@ const (
 	// yamuxRate is what a window lets one stream have in each second, at the round trip of the handshake: 1 Gbit/s.
 	yamuxRate = 125 << 20
 
-	// yamuxWriteTimeout is how long the connection may be blocked. yamux's default of 10 s kills sessions that are merely
-	// congested (hashicorp/yamux issue 142).
+	// yamuxWriteTimeout is how long the connection may be blocked. hashicorp/yamux's default of 10 s kills sessions that are merely
+	// congested (its issue 142).
 	yamuxWriteTimeout = 60 * time.Second
 )
 
@@ -38,34 +35,18 @@ func yamuxWindow(rtt time.Duration) uint32 {
 	return uint32(min(max(rtt.Seconds()*yamuxRate, minYamuxWindow), maxYamuxWindow))
 }
 
-func yamuxConfig(l Limits, rtt time.Duration, log *slog.Logger) *yamux.Config {
-	return &yamux.Config{
-		AcceptBacklog:          l.Streams,
-		EnableKeepAlive:        false, // yamuxLink.keepAlive does it
-		KeepAliveInterval:      wsPing,
-		ConnectionWriteTimeout: yamuxWriteTimeout,
-		MaxStreamWindowSize:    yamuxWindow(rtt),
-		StreamOpenTimeout:      0, // Session.Open has its own, and costs no goroutine
-		StreamCloseTimeout:     0, // a half-closed stream may live for ever
-		Logger:                 slog.NewLogLogger(log.Handler(), slog.LevelDebug),
-	}
-}
-
-// yamuxLink is a yamux session on a WebSocket. yamux has no reset that a program can send, and ends every stream with EOF when
-// the session dies; this and yamuxStream make both into errors. Resets travel as control frames:
+// yamuxLink is a yamux session on a WebSocket. yamux has no reset with a code; this and yamuxStream make one, of control frames:
 //
 //	ABORT -->            this side is dead; it sends no FIN yet
 //	      <-- DONE, FIN  the peer's stream fails with the code from here on, so that no FIN can look like a clean end
 //	FIN   -->            both yamux streams are closed, and freed
 type yamuxLink struct {
-	sess   *yamux.Session
+	sess   *mux
 	ws     *wsConn
 	out    *outbox
 	max    int    // streams of the peer
 	window int    // bytes, of each stream of the peer's
 	odd    uint32 // parity of the ids that this side makes: yamux clients have the odd ones
-
-	opening chan struct{} // held while a stream is opened: ids reach the peer in their order
 
 	mu      sync.Mutex
 	streams map[uint32]*yamuxStream // those that neither side has ended
@@ -77,118 +58,67 @@ type yamuxLink struct {
 }
 
 // newYamuxLink starts yamux on a WebSocket with a round trip of rtt.
-func newYamuxLink(ws *wsConn, out *outbox, dialled bool, l Limits, rtt time.Duration, log *slog.Logger) (*yamuxLink, error) {
-	start, odd := yamux.Server, uint32(0)
+func newYamuxLink(ws *wsConn, out *outbox, dialled bool, l Limits, rtt time.Duration) *yamuxLink {
+	odd := uint32(0)
 	if dialled {
-		start, odd = yamux.Client, 1
+		odd = 1
 	}
 	if ws.below != nil {
 		ws.below.readAhead()
 	}
-	conf := yamuxConfig(l, rtt, log)
-	sess, err := start(ws, conf)
-	if err != nil {
-		return nil, err
-	}
+	window := yamuxWindow(rtt)
 	y := &yamuxLink{
-		sess: sess, ws: ws, out: out, max: l.Streams, window: int(conf.MaxStreamWindowSize), odd: odd,
-		opening: make(chan struct{}, 1),
+		ws: ws, out: out, max: l.Streams, window: int(window), odd: odd,
 		streams: make(map[uint32]*yamuxStream),
 		early:   make(map[uint32]stream.Code),
+		sess:    newMux(ws, dialled, window, l.Streams, out.overflow),
 	}
-	out.cork = ws.cork
+	out.flush = y.sess.out.flush
 	y.keeper.Go(y.keepAlive)
-	return y, nil
+	return y
 }
+
+// maxQuiet bounds frames of the control stream that wait for the outbox to flush, in bytes: Resets have 20.
+const maxQuiet = 1 << 10
 
 // yamuxControl is the control stream of a WebSocket session.
-type yamuxControl struct{ *yamux.Stream }
+type yamuxControl struct{ *muxStream }
 
-// Write keeps large frames in pieces that the WebSocket's messages hold.
+// Read implements io.Reader.
+func (c yamuxControl) Read(p []byte) (int, error) { return c.read(p) }
+
+// Write implements io.Writer. What is small goes with what follows it, or when the outbox flushes.
 func (c yamuxControl) Write(p []byte) (int, error) {
-	total := 0
-	for total < len(p) {
-		n, err := c.Stream.Write(p[total:min(len(p), total+stream.MaxWrite)])
-		total += n
-		if err != nil {
-			return total, err
-		}
+	quiet := len(p) <= maxQuiet
+	if !quiet || !c.fits(len(p)) {
+		c.m.out.flush() // the peer makes room when it has read what came before
 	}
-	return total, nil
-}
-
-// opened is what openStream comes to.
-type opened struct {
-	s   *yamuxStream
-	err error
+	return c.write(p, quiet)
 }
 
 func (l *yamuxLink) open(ctx context.Context, header []byte) (linkStream, error) {
-	select {
-	case l.opening <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	case <-l.closed():
-		return nil, l.err()
-	}
-	// yamux blocks, without regard to ctx, while the connection is blocked. The goroutine outlives this call only then, and no
-	// longer than yamuxWriteTimeout; meanwhile no other is started.
-	result := make(chan opened) // without a buffer: what nobody takes is still the goroutine's, to reset
-	go l.openStream(ctx, header, result)
-	select {
-	case o := <-result:
-		if o.err != nil {
-			return nil, o.err
-		}
-		return o.s, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-}
-
-// openStream opens a stream and sends header. It holds opening, and gives it back. A stream that comes too late for ctx is reset here.
-func (l *yamuxLink) openStream(ctx context.Context, header []byte, result chan<- opened) {
-	o := opened{}
-	ys, err := l.sess.OpenStream()
-	if err != nil {
-		<-l.opening
-		o.err = l.explain(err)
-	} else {
-		o.s = &yamuxStream{ys: ys, link: l}
+	var s *yamuxStream
+	err := l.sess.open(ctx, header, func(ms *muxStream) {
+		s = &yamuxStream{ys: ms, link: l}
 		l.mu.Lock()
-		l.streams[ys.StreamID()] = o.s
+		l.streams[ms.id] = s
 		l.mu.Unlock()
-		<-l.opening
-		_, o.err = o.s.Write(header)
+	})
+	if err != nil {
+		return nil, l.explain(err)
 	}
-	if o.err == nil {
-		o.err = ctx.Err()
-	}
-	if o.err == nil {
-		select {
-		case result <- o:
-			return
-		case <-ctx.Done():
-		}
-	}
-	if o.s != nil {
-		_ = o.s.Reset(stream.CodeCancelled)
-	}
-	select {
-	case result <- o:
-	case <-ctx.Done():
-	}
+	return s, nil
 }
 
 func (l *yamuxLink) accept(ctx context.Context) (linkStream, error) {
 	for {
-		ys, err := l.sess.AcceptStreamWithContext(ctx)
+		ys, err := l.sess.accept(ctx)
 		if err != nil {
 			return nil, l.explain(err)
 		}
 		// Streams that the program has ended and the peer has not are in yamux's count only. A peer that keeps them would fill
 		// this side's memory.
-		if n := l.sess.NumStreams(); n > 2*l.max+64 {
+		if n := l.sess.len(); n > 2*l.max+64 {
 			l.close(stream.CodeLimited, "too many streams are open in this session")
 			return nil, l.err()
 		}
@@ -201,7 +131,7 @@ func (l *yamuxLink) accept(ctx context.Context) (linkStream, error) {
 
 // register adds an accepted stream, unless its ABORT was there first.
 func (l *yamuxLink) register(s *yamuxStream) bool {
-	id := s.ys.StreamID()
+	id := s.ys.id
 	l.mu.Lock()
 	l.newest = max(l.newest, id)
 	_, aborted := l.early[id]
@@ -289,7 +219,7 @@ func (l *yamuxLink) reset(r *tunnelpb.Reset) {
 	}
 }
 
-func (l *yamuxLink) closed() <-chan struct{} { return l.sess.CloseChan() }
+func (l *yamuxLink) closed() <-chan struct{} { return l.sess.done }
 
 func (l *yamuxLink) err() error {
 	l.mu.Lock()
@@ -330,8 +260,7 @@ func (l *yamuxLink) close(code stream.Code, reason string) {
 
 // drop ends the session without a word.
 func (l *yamuxLink) drop() {
-	// It fails never, and returns when yamux's goroutines have.
-	_ = l.sess.Close()
+	l.sess.close()
 	l.keeper.Wait()
 }
 
@@ -340,7 +269,7 @@ func (l *yamuxLink) explain(err error) error {
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
-	case l.sess.IsClosed():
+	case l.sess.closed():
 		return l.err()
 	}
 	return &SessionError{Err: err}
@@ -359,10 +288,9 @@ func (l *yamuxLink) keepAlive() {
 			if n := l.ws.received.Load(); n != heard {
 				heard, since = n, now
 			}
-			if now.Sub(since) >= wsDead {
+			if now.Sub(since) >= wsDead || l.sess.out.blocked(now) >= yamuxWriteTimeout {
 				l.because(&SessionError{Err: errSilent})
-				// sess.Close waits for nothing that waits for this goroutine.
-				_ = l.sess.Close()
+				l.sess.end()
 				return
 			}
 			// An empty frame is skipped by the peer. What is queued already says as much.
@@ -372,11 +300,11 @@ func (l *yamuxLink) keepAlive() {
 	}
 }
 
-// shrink frees the receive buffers that are empty: yamux keeps them at their largest size.
+// shrink frees the receive buffers that are empty, which keep their largest size.
 func (l *yamuxLink) shrink() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for _, s := range l.streams {
-		s.ys.Shrink()
+		s.ys.shrink()
 	}
 }

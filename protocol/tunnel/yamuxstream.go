@@ -8,15 +8,13 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/yamux"
-
 	"github.com/sluicedb/sluice/protocol/stream"
 	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
 )
 
-// yamuxStream makes a yamux.Stream keep the contract of stream.Conn. It has no goroutine and no buffer of its own.
+// yamuxStream makes a muxStream keep the contract of stream.Conn. It has no goroutine and no buffer of its own.
 type yamuxStream struct {
-	ys   *yamux.Stream
+	ys   *muxStream
 	link *yamuxLink
 
 	wmu sync.Mutex // held by Write and CloseWrite
@@ -35,7 +33,7 @@ func (s *yamuxStream) Read(p []byte) (int, error) {
 	if err := s.readable(); err != nil {
 		return 0, err
 	}
-	n, err := s.ys.Read(p)
+	n, err := s.ys.read(p)
 	if rerr := s.readable(); rerr != nil {
 		return 0, rerr
 	}
@@ -50,12 +48,12 @@ func (s *yamuxStream) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// WaitRead relies on yamux: a Read into nothing waits for something to read, and takes none of it.
+// WaitRead reads into nothing, which waits for something to read and takes none of it.
 func (s *yamuxStream) WaitRead() error {
 	if err := s.readable(); err != nil {
 		return err
 	}
-	_, err := s.ys.Read(nil)
+	_, err := s.ys.read(nil)
 	if rerr := s.readable(); rerr != nil {
 		return rerr
 	}
@@ -68,23 +66,17 @@ func (s *yamuxStream) WaitRead() error {
 func (s *yamuxStream) Write(p []byte) (int, error) {
 	s.wmu.Lock()
 	defer s.wmu.Unlock()
-	total := 0
-	for {
-		if err := s.writable(); err != nil {
-			return total, err
-		}
-		n, err := s.ys.Write(p[total:min(len(p), total+stream.MaxWrite)])
-		total += n
-		if err != nil {
-			if werr := s.writable(); werr != nil {
-				return total, werr
-			}
-			return total, s.explain(err)
-		}
-		if total == len(p) {
-			return total, nil
-		}
+	if err := s.writable(); err != nil {
+		return 0, err
 	}
+	n, err := s.ys.write(p, false)
+	if err != nil {
+		if werr := s.writable(); werr != nil {
+			return n, werr
+		}
+		return n, s.explain(err)
+	}
+	return n, nil
 }
 
 func (s *yamuxStream) CloseWrite() error {
@@ -107,8 +99,9 @@ func (s *yamuxStream) CloseWrite() error {
 	}
 	s.finished = true
 	s.mu.Unlock()
-	// yamux says nothing when the session has died, which the reader learns.
-	return s.ys.Close()
+	s.ys.finish()
+	s.link.sess.out.flush()
+	return nil
 }
 
 func (s *yamuxStream) Close() error {
@@ -128,13 +121,13 @@ func (s *yamuxStream) Close() error {
 	s.interrupt()
 	s.mu.Unlock()
 
-	s.link.forget(s.ys.StreamID())
+	s.link.forget(s.ys.id)
 	var last []outgoing
 	if finish {
 		last = append(last, outgoing{finish: s.ys})
 	}
 	if stop {
-		last = append(last, resetFrame(s.ys.StreamID(), stream.CodeClosed, tunnelpb.Reset_STOP))
+		last = append(last, resetFrame(s.ys.id, stream.CodeClosed, tunnelpb.Reset_STOP))
 	}
 	s.link.out.put(last...)
 	return nil
@@ -151,7 +144,7 @@ func (s *yamuxStream) Reset(code stream.Code) error {
 	s.finished = true
 	s.interrupt()
 	s.mu.Unlock()
-	s.link.out.put(resetFrame(s.ys.StreamID(), code, tunnelpb.Reset_ABORT))
+	s.link.out.put(resetFrame(s.ys.id, code, tunnelpb.Reset_ABORT))
 	return nil
 }
 
@@ -177,15 +170,15 @@ func (s *yamuxStream) stoppedByPeer(code stream.Code) bool {
 	s.stopped = &stream.ResetError{Code: code, Remote: true}
 	finish := !s.finished
 	s.finished = true
-	_ = s.ys.SetWriteDeadline(past)
+	s.ys.setDeadline(writing, past)
 	s.signalGone()
 	return finish
 }
 
 // interrupt unblocks the stream's reader and writer, for good. Called with mu held.
 func (s *yamuxStream) interrupt() {
-	// yamux's setters of deadlines never fail.
-	_ = s.ys.SetDeadline(past)
+	s.ys.setDeadline(reading, past)
+	s.ys.setDeadline(writing, past)
 	s.signalGone()
 }
 
@@ -244,16 +237,14 @@ func (s *yamuxStream) writable() error {
 	return nil
 }
 
-// explain maps yamux's errors of a stream. A session that dies gives EOF to its streams: it is closed by then.
+// explain maps the mux's errors of a stream.
 func (s *yamuxStream) explain(err error) error {
 	switch {
-	case errors.Is(err, yamux.ErrTimeout):
-		return os.ErrDeadlineExceeded
-	case s.link.sess.IsClosed():
-		return s.link.err()
-	case err == io.EOF:
+	case errors.Is(err, os.ErrDeadlineExceeded), err == io.EOF:
 		return err
-	case errors.Is(err, yamux.ErrConnectionReset):
+	case s.link.sess.closed():
+		return s.link.err()
+	case errors.Is(err, errMuxReset):
 		// yamux itself resets what its backlog cannot hold.
 		return &stream.ResetError{Code: stream.CodeLimited, Remote: true}
 	}
@@ -273,7 +264,8 @@ func (s *yamuxStream) SetReadDeadline(t time.Time) error {
 	if s.dead != nil || s.closed {
 		return net.ErrClosed // the deadline that interrupts must stay
 	}
-	return s.ys.SetReadDeadline(t)
+	s.ys.setDeadline(reading, t)
+	return nil
 }
 
 func (s *yamuxStream) SetWriteDeadline(t time.Time) error {
@@ -282,5 +274,6 @@ func (s *yamuxStream) SetWriteDeadline(t time.Time) error {
 	if s.dead != nil || s.stopped != nil || s.closed {
 		return net.ErrClosed
 	}
-	return s.ys.SetWriteDeadline(t)
+	s.ys.setDeadline(writing, t)
+	return nil
 }
