@@ -97,11 +97,16 @@ type client struct {
 	silent   atomic.Bool  // it was silent in a transaction for too long
 	forced   atomic.Bool  // it has had the time to go by itself
 
-	leaseMu sync.Mutex // guards origin towards cancel requests
+	leaseMu sync.Mutex // guards what follows towards cancel requests and the watch
 	origin  *origin
 
 	flight     chan struct{} // closed to make it wait no longer for a flight; nil where it waits for none
 	flightLeft bool
+	leading    *client // the inner client that runs on its goroutine, nil for none
+
+	// Of an inner client: see runner.lead.
+	led         bool // it runs on the goroutine of the one that asked
+	interrupted bool // and is to leave that
 }
 
 // A partial is a message that is longer than what has been read of it.

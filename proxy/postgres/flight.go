@@ -18,6 +18,9 @@ import (
 // flight that all who want the result read from. So a slow or vanished driver holds
 // nobody up, and everything that makes an origin connection fit for a client, and
 // fit for the next, is done in one place.
+//
+// It runs on the goroutine of the client that asked first, which would only wait for it,
+// until there are two things to do at once: see runner.lead.
 
 // ask joins the flight for a group, or makes one, and passes the result on. It
 // returns 0 where the group is to be taken message by message after all.
@@ -32,10 +35,12 @@ func (c *client) ask(a *asked) (int, error) {
 	began := time.Now()
 	reader, lead := r.Space.Join(a.key, st, run.cancel)
 	defer reader.Leave()
+	stop := c.wait()
+	defer c.waited()
 	if lead {
-		run.start(c, a, reader.Flight(), nil)
+		run.lead(c, a, reader.Flight())
 	}
-	n, err := c.follow(a, reader, lead)
+	n, err := c.follow(a, reader, lead, stop)
 	if n > 0 && err == nil {
 		if _, oversized := reader.Flight().Stored(); oversized {
 			r.Count(query.StatusOversizedResult)
@@ -82,8 +87,9 @@ type runner struct {
 	left   bool // nobody wants the result any more
 }
 
-// start runs the query of a group into a flight, which may be to refresh an entry.
-func (r *runner) start(c *client, a *asked, f *cache.Flight, refreshed *cache.Entry) {
+// prepare makes the inner client that asks for a group's result, for a flight which may
+// be to refresh an entry.
+func (r *runner) prepare(c *client, a *asked, f *cache.Flight, refreshed *cache.Entry) (*client, *flightConn) {
 	d := c.db
 	side := &flightConn{flight: f, in: appendGroup(nil, a), check: a.check}
 	in := &client{s: c.s, db: d, inner: true, status: pgwire.TxIdle, welcomed: time.Now()}
@@ -100,11 +106,22 @@ func (r *runner) start(c *client, a *asked, f *cache.Flight, refreshed *cache.En
 		r.cancel()
 	}
 	c.s.addInner(in)
+	return in, side
+}
+
+// start runs the query of a group into a flight, beside the caller.
+func (r *runner) start(c *client, a *asked, f *cache.Flight, refreshed *cache.Entry) {
+	in, side := r.prepare(c, a, f, refreshed)
 	c.s.work.Go(func() {
-		defer c.s.removeInner(in)
 		_ = in.serve()
-		side.finish()
+		side.leave(in)
 	})
+}
+
+// leave ends the flight of an inner client that has ended.
+func (f *flightConn) leave(in *client) {
+	f.finish()
+	in.s.removeInner(in)
 }
 
 // finisher ends the flight of side, which may be to refresh an entry.
@@ -179,9 +196,7 @@ var errFlightLost = errors.New("origin connection was lost")
 // follow passes a flight's result on to the driver. It returns 0 where there is
 // none for this client: an error is told to the one alone who asked first, unless
 // rows were passed on before it.
-func (c *client) follow(a *asked, r *cache.Reader, lead bool) (int, error) {
-	stop := c.wait()
-	defer c.waited()
+func (c *client) follow(a *asked, r *cache.Reader, lead bool, stop <-chan struct{}) (int, error) {
 	var t track
 	first, err := c.firstOf(r, stop)
 	var skip int
@@ -316,15 +331,17 @@ func (c *client) waited() {
 // whether it waited for one.
 func (c *client) leaveFlight() bool {
 	c.leaseMu.Lock()
-	defer c.leaseMu.Unlock()
-	if c.flight == nil {
-		return false
-	}
-	if !c.flightLeft {
-		c.flightLeft = true
+	waits := c.flight != nil
+	var in *client
+	if waits && !c.flightLeft {
+		c.flightLeft, in = true, c.leading
 		close(c.flight)
 	}
-	return true
+	c.leaseMu.Unlock()
+	if in != nil {
+		in.interrupt()
+	}
+	return waits
 }
 
 // leftFlight reports whether the client was told not to wait any longer.

@@ -59,6 +59,7 @@ func (c *client) detach() {
 	c.leaseMu.Lock()
 	c.origin = nil
 	cut := o.cut
+	c.calm(o)
 	c.leaseMu.Unlock()
 	c.replies.src = nil
 	c.settleWrites(cut || c.ledger.n > 0 || c.unsynced || c.left.session&query.Spoilt != 0)

@@ -32,12 +32,20 @@ func (c *client) pump(wrote error) error {
 			if c.farewell && err == nil {
 				return c.originLost(errOriginGone)
 			}
+			if err == nil && c.handsOver() {
+				return errHandOver
+			}
 			return err
 		}
 		if wrote != nil {
 			_ = c.origin.SetReadDeadline(time.Now().Add(time.Second))
+		} else if c.handsOver() {
+			return errHandOver
 		}
 		if err := c.origin.Fill(); err != nil {
+			if wrote == nil && isTimeout(err) && c.handsOver() {
+				return errHandOver
+			}
 			return c.originLost(err)
 		}
 	}
