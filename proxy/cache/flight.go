@@ -2,6 +2,7 @@ package cache
 
 import (
 	"errors"
+	"slices"
 	"sync"
 	"unsafe"
 )
@@ -40,7 +41,7 @@ type Flight struct {
 	passing  bool  // what is read is dropped
 	ended    bool
 	err      error
-	readers  map[*Reader]struct{}
+	readers  []*Reader
 	deserted bool   // all readers have left, and its query is being cancelled
 	left     func() // called once when the last reader has left
 	stored   bool
@@ -88,7 +89,7 @@ func (s *Space) Lead(key []byte, st Stamp) *Flight {
 }
 
 func (s *Space) newFlight(key string, st Stamp) *Flight {
-	f := &Flight{space: s, key: key, stamp: st, sent: s.cache.moment(), readers: make(map[*Reader]struct{})}
+	f := &Flight{space: s, key: key, stamp: st, sent: s.cache.moment()}
 	s.flights[key] = f
 	return f
 }
@@ -109,7 +110,7 @@ func (f *Flight) reader() *Reader {
 		return nil
 	}
 	r := &Reader{f: f}
-	f.readers[r] = struct{}{}
+	f.readers = append(f.readers, r)
 	return r
 }
 
@@ -206,7 +207,7 @@ func (f *Flight) append(p []byte) {
 func (f *Flight) behind() int {
 	slowest := f.first + len(f.body)
 	off := 0
-	for r := range f.readers {
+	for _, r := range f.readers {
 		if r.chunk < slowest {
 			slowest, off = r.chunk, r.off
 		}
@@ -336,7 +337,9 @@ func (r *Reader) Next(stop <-chan struct{}) ([]byte, error) {
 func (r *Reader) Leave() {
 	f := r.f
 	f.mu.Lock()
-	delete(f.readers, r)
+	if i := slices.Index(f.readers, r); i >= 0 {
+		f.readers = slices.Delete(f.readers, i, i+1)
+	}
 	last := len(f.readers) == 0 && !f.ended
 	left := f.left
 	if last {

@@ -64,6 +64,15 @@ func (f *flightConn) Write(p []byte) (int, error) {
 // take takes p apart, and adds what belongs to the result to the flight.
 func (f *flightConn) take(p []byte) error {
 	for len(p) > 0 && !f.done {
+		if f.left == 0 && len(f.head) == 0 {
+			n, err := f.takeWhole(p)
+			if err != nil {
+				return err
+			}
+			if p = p[n:]; f.done {
+				break
+			}
+		}
 		if f.left == 0 && len(f.head) < pgwire.HeaderSize {
 			n := min(pgwire.HeaderSize-len(f.head), len(p))
 			f.head = append(f.head, p[:n]...)
@@ -77,24 +86,19 @@ func (f *flightConn) take(p []byte) error {
 					return err
 				}
 			}
+			if f.left == 0 {
+				f.end()
+				continue
+			}
 		}
 		n := min(f.left, len(p))
-		// Messages of the result that follow each other are passed on in one piece.
-		if f.pass && !f.keep {
-			n = f.run(p)
-		}
 		if f.pass && n > 0 {
 			if err := f.flight.Add(p[:n]); err != nil {
 				return err
 			}
 		}
-		if f.keep && len(f.whole) < maxError {
-			f.whole = append(f.whole, p[:min(n, f.left)]...)
-		}
+		f.look(p[:n])
 		p = p[n:]
-		if f.pass && !f.keep {
-			continue // run has counted
-		}
 		if f.left -= n; f.left == 0 {
 			f.end()
 		}
@@ -102,22 +106,39 @@ func (f *flightConn) take(p []byte) error {
 	return nil
 }
 
-// run is how many bytes of p are of the message under way and of rows that follow it
-// whole. It counts them.
-func (f *flightConn) run(p []byte) int {
-	n := min(f.left, len(p))
-	if f.left -= n; f.left > 0 {
-		return n
-	}
-	for len(p)-n >= pgwire.HeaderSize && p[n] == pgwire.MsgDataRow {
-		size := pgwire.HeaderSize + int(binary.BigEndian.Uint32(p[n+1:])) - 4
-		if size > len(p)-n {
+// takeWhole takes the whole messages that p starts with, and returns how many bytes those
+// are. What belongs to the result and follows each other is added in one piece.
+func (f *flightConn) takeWhole(p []byte) (int, error) {
+	from, at := 0, 0 // p[from:at] is yet to be added
+	for len(p)-at >= pgwire.HeaderSize && !f.done {
+		body := int(binary.BigEndian.Uint32(p[at+1:])) - 4
+		if body > len(p)-at-pgwire.HeaderSize {
 			break
 		}
-		n += size
+		f.typ = p[at]
+		f.begin()
+		if !f.pass && at > from {
+			if err := f.flight.Add(p[from:at]); err != nil {
+				return 0, err
+			}
+		}
+		f.look(p[at+pgwire.HeaderSize:][:body])
+		f.end()
+		if at += pgwire.HeaderSize + body; !f.pass {
+			from = at
+		}
 	}
-	f.end()
-	return n
+	if at == from {
+		return at, nil
+	}
+	return at, f.flight.Add(p[from:at])
+}
+
+// look keeps a part of a message that is looked at when it is whole.
+func (f *flightConn) look(p []byte) {
+	if f.keep {
+		f.whole = append(f.whole, p[:min(len(p), maxError-len(f.whole))]...)
+	}
 }
 
 // begin decides what becomes of a message whose header is whole.
@@ -150,9 +171,6 @@ func (f *flightConn) begin() {
 		f.flight.Unstored()
 	default: // a NotificationResponse is nobody's here
 		f.flight.Unstored()
-	}
-	if f.left == 0 {
-		f.end()
 	}
 }
 
