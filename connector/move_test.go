@@ -117,7 +117,7 @@ func TestTunnel04SlotsSpreadOverRelays(t *testing.T) {
 	stop1()
 	second.session(t)
 	second.session(t)
-	eventually(t, "a warning", func() bool { return strings.Contains(log.String(), "all slots are with one relay") })
+	eventually(t, "a warning", func() bool { return strings.Contains(log.String(), "look whether this machine reaches the others") })
 	// The first comes back under another address, which the second announces.
 	back := &fakeRelay{id: "r1b"}
 	addr3, _ := tunneltest.Start(t, back.server(), cert, tunneltest.Passes)
@@ -147,6 +147,7 @@ func TestTunnel04SlotsSpreadOverTheAddressesOfOneName(t *testing.T) {
 		first.session(t)
 	}
 	eventually(t, "the slots' meeting", func() bool { return c.meeting() == "r1" })
+	eventually(t, "advice", func() bool { return strings.Contains(log.String(), "run a second relay, in the same NATS cluster") })
 	tunneltest.StartAt(t, second.server(), cert, net.IPv4(127, 0, 0, 2), addr)
 	if s := second.session(t); s.Hello().GetSlot()%2 != 1 {
 		t.Errorf("slot %d moved", s.Hello().GetSlot())

@@ -39,9 +39,9 @@ func (c *Connector) checkSpread() {
 	switch {
 	case id == "":
 	case c.relays.Len() > 1:
-		c.log.Warn("all slots are with one relay; a part of them moves when another is there", "instance", id)
+		c.log.Warn("all slots are with one relay, although several are known: when it stops the tunnel is down for a moment; half of them move as soon as another relay answers, so look whether this machine reaches the others", "instance", id)
 	default:
-		c.log.Info("all slots are with the only relay: the tunnel is as available as it is", "instance", id)
+		c.log.Info("all slots are with the only relay that is known: when it stops the tunnel is down until it is back; run a second relay, in the same NATS cluster, if that is not good enough", "instance", id)
 	}
 }
 

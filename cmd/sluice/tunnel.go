@@ -124,25 +124,6 @@ func routed(configuration v4.TunnelConfiguration) []v4.IngressRule {
 	return slices.DeleteFunc(slices.Clone(configuration.Config.Ingress), func(rule v4.IngressRule) bool { return rule.Hostname == "" })
 }
 
-func (a *app) tunnelDeleteCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "delete NAME|ID",
-		Short:   "Delete a tunnel with its hostnames; its connectors can no longer register",
-		Example: "  sluice tunnel delete vpc-1",
-		Args:    exactArgs("NAME"),
-		RunE: a.withClient(func(ctx context.Context, c *apiclient.Client, args []string) error {
-			tunnel, err := findTunnel(ctx, c, args[0])
-			if err != nil {
-				return err
-			}
-			if err := c.DeleteTunnel(ctx, tunnel.ID); err != nil {
-				return err
-			}
-			return a.printDeleted("Tunnel", tunnel.Name, tunnel.ID)
-		}),
-	}
-}
-
 // printDeleted confirms a delete.
 func (a *app) printDeleted(noun, name, id string) error {
 	if a.json {
