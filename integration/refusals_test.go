@@ -148,7 +148,7 @@ func TestDeletedTunnel(t *testing.T) {
 	ctx := within(t, 2*time.Minute)
 	mustQuery(ctx, t, w.target)
 	since := time.Now()
-	w.run(ctx, t, "tunnel", "delete", tunnelName)
+	w.run(ctx, t, "tunnel", "delete", tunnelName, "--force")
 	if err := harness.WaitFor(ctx, nil, func(ctx context.Context) error {
 		if query(ctx, w.target) == nil {
 			return fmt.Errorf("the deleted tunnel still carries queries")
