@@ -228,17 +228,23 @@ func (p *Postgres) Admin(ctx context.Context) (*pgx.Conn, error) {
 
 // Connect connects as the login role by the way a neighbour would: over TLS to the server's
 // address, from inside its namespace if it has one. Close the connection.
-func (p *Postgres) Connect(ctx context.Context) (*pgx.Conn, error) {
+func (p *Postgres) Connect(ctx context.Context) (*pgx.Conn, error) { return p.ConnectWith(ctx) }
+
+// ConnectWith is Connect with parameters of the start-up packet, names and values.
+func (p *Postgres) ConnectWith(ctx context.Context, params ...string) (*pgx.Conn, error) {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(p.ca.PEM)
 	return p.connect(ctx, fmt.Sprintf("host=%s port=%d user=%s dbname=%s password=%s sslmode=require", p.Addr, p.Port, PostgresUser, PostgresDatabase, p.Password),
-		&tls.Config{RootCAs: roots, ServerName: p.Addr})
+		&tls.Config{RootCAs: roots, ServerName: p.Addr}, params...)
 }
 
-func (p *Postgres) connect(ctx context.Context, dsn string, tlsConfig *tls.Config) (*pgx.Conn, error) {
+func (p *Postgres) connect(ctx context.Context, dsn string, tlsConfig *tls.Config, params ...string) (*pgx.Conn, error) {
 	config, err := pgx.ParseConfig(dsn)
 	if err != nil {
 		return nil, err
+	}
+	for i := 0; i+1 < len(params); i += 2 {
+		config.RuntimeParams[params[i]] = params[i+1]
 	}
 	if tlsConfig != nil {
 		config.TLSConfig = tlsConfig

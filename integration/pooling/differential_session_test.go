@@ -62,6 +62,59 @@ func (d *differ) sessionMessage() {
 	}
 }
 
+// What a client resets, alone or among other statements, in whatever transaction, goes
+// back to what its start-up packet has set, and positions in errors are those in its text.
+func TestDifferentialReset(t *testing.T) {
+	compare(t, maxConns(3), func(d *differ) {
+		d.ask = d.resetMessage
+		d.sides[0].positions, d.sides[1].positions = true, true
+	}, "options", "-c work_mem=8MB -c role=pg_read_all_settings -c diff.base=b", "search_path", `pg_catalog, "$user", public`, "TimeZone", "Asia/Tokyo")
+}
+
+var resetTexts = []string{
+	"set work_mem = '1MB'", "set work_mem = '2MB'", "set local work_mem = '3MB'", "reset work_mem", "set work_mem to default", "set session work_mem = default",
+	"set local work_mem to default", "set local search_path = default", "set local role to default", "set local time zone default",
+	"reset all", "reset all", "set diff.base = 'c'", "reset diff.base", "set diff.other = 'd'", "reset diff.other",
+	"set role none", "set role pg_signal_backend", "set role pg_monitor", "set local role none", "reset role", "set role to default", "reset session authorization",
+	"set session authorization default", "set local session authorization default",
+	"set time zone 'UTC'", "set time zone local", "reset time zone", "set timezone to default", "set search_path = public", "reset search_path", "set names default",
+	"show work_mem", "show search_path", "select current_setting('work_mem')||current_setting('role')||current_setting('TimeZone')", "select current_user",
+	"select current_setting('diff.base') || coalesce(current_setting('diff.other', true), '')", "select 'é', 1 -- ;", "/* é; */ select 1", "", "",
+	"begin", "begin", "commit", "rollback", "savepoint s", "rollback to s", "release s", "commit and chain", "rollback and chain", "set transaction isolation level serializable",
+	"show transaction_isolation", "select 1/0", "select no_such_column", "selec", "reset no_such_setting", "select (", "set work_mem = 'x'", "do $$ begin raise notice 'x'; end $$",
+}
+
+// resetMessage adds a text of statements, or a group of them.
+func (d *differ) resetMessage() {
+	// RESET ALL passes over what is at its default for the transaction only (ResetAllOptions looks at
+	// where a value is from), so that the session's own value comes back: through the proxy it is reset.
+	text := func() string {
+		for {
+			s := resetTexts[d.r.IntN(len(resetTexts))]
+			if d.n%2 == 0 && s != "reset all" || d.n%2 == 1 && (!strings.HasPrefix(s, "set local") || !strings.HasSuffix(s, "default")) {
+				return s
+			}
+		}
+	}
+	if d.r.IntN(4) == 0 {
+		for range 1 + d.r.IntN(4) {
+			d.add(parse("", text()), bind(""), describePortal(""), execute)
+		}
+		d.add(syncMsg)
+		return
+	}
+	var texts []string
+	for range 1 + d.r.IntN(6) {
+		t := text()
+		if d.n%2 == 0 && d.r.IntN(4) == 0 { // whose result is the start-up packet's value, of a simple Query
+			t = d.one("select set_config('work_mem', null, false)", "select set_config('search_path', NULL, true)", "select 'é', set_config('role', null, false), no_such_column",
+				"select set_config('work_mem', null, false) from generate_series(1, 0)")
+		}
+		texts = append(texts, t)
+	}
+	d.add(q(strings.Join(texts, d.one(";", "; ", " ; "))))
+}
+
 // goodText is a text that can be prepared, and whose columns stay as they are: where
 // a driver is told the new ones the proxy prepares anew, and PostgreSQL refuses.
 func (d *differ) goodText(text func() string) string {

@@ -30,8 +30,9 @@ func TestDifferential(t *testing.T) {
 	compare(t, maxConns(3), func(d *differ) { d.ask = d.message })
 }
 
-// compare lets clients of a kind loose on PostgreSQL and on a proxy of its own.
-func compare(t *testing.T, conns func(*postgres.Config), kind func(*differ)) {
+// compare lets clients of a kind loose on PostgreSQL and on a proxy of its own. Their
+// start-up packets have the parameters, names and values.
+func compare(t *testing.T, conns func(*postgres.Config), kind func(*differ), params ...string) {
 	w := newWorld(t, conns)
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("SLUICE_SEED"); s != "" {
@@ -54,7 +55,7 @@ func compare(t *testing.T, conns func(*postgres.Config), kind func(*differ)) {
 	var rounds atomic.Int64
 	for i := range clients {
 		d := &differ{t: t, id: i, r: rand.New(rand.NewPCG(seed, uint64(i)))}
-		d.sides = [2]*wire{direct(t), w.wire(t)}
+		d.sides = [2]*wire{direct(t, params...), w.wire(t, params...)}
 		kind(d)
 		wg.Go(func() {
 			for time.Now().Before(stop) && !t.Failed() && d.round() {
@@ -71,13 +72,13 @@ func compare(t *testing.T, conns func(*postgres.Config), kind func(*differ)) {
 }
 
 // direct logs in to PostgreSQL itself.
-func direct(t *testing.T) *wire {
+func direct(t *testing.T, params ...string) *wire {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	var conn *pgx.Conn
 	if err := harness.WaitFor(ctx, nil, func(ctx context.Context) (err error) {
-		conn, err = pg.Connect(ctx)
+		conn, err = pg.ConnectWith(ctx, params...)
 		return err
 	}); err != nil {
 		t.Fatal(err)
@@ -190,7 +191,11 @@ func (x *wire) until(end string) (string, error) {
 		if err != nil {
 			return strings.Join(got, " "), err
 		}
-		got = append(got, note(m))
+		n := note(m)
+		if e, is := m.(*pgproto3.ErrorResponse); is && e.Position != 0 && x.positions {
+			n += fmt.Sprint("@", e.Position)
+		}
+		got = append(got, n)
 		if len(got) >= last && strings.Join(got[len(got)-last:], " ") == end {
 			return strings.Join(got, " "), nil
 		}

@@ -2,6 +2,7 @@ package pooling
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/jackc/pgx/v5/pgproto3"
@@ -355,4 +356,95 @@ func TestPooling26(t *testing.T) {
 	x.want("C:SET Z:I", q("set work_mem = '999kB'"))
 	x.want("C:DISCARD_ALL Z:I", q("discard all"))
 	check("DISCARD ALL")
+}
+
+// A role of the start-up packet that cannot be had again, behind a RESET, ends the session
+// before anything runs as the origin's user.
+func TestRoleLostByReset(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(2))
+	admin, err := pg.Admin(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer admin.Close(t.Context())
+	me := pg.Target().User
+	must := func(sql string) {
+		t.Helper()
+		if _, err := admin.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must("create role reset_lost")
+	w.wire(t).want("C:CREATE_TABLE C:GRANT Z:I", q("create table reset_lost_t (a text); grant all on reset_lost_t to public"))
+	for name, msgs := range map[string][]pgproto3.FrontendMessage{
+		"text":  {q("reset role; insert into reset_lost_t values (current_user)")},
+		"block": {q("begin"), q("set local role to default"), q("insert into reset_lost_t values (current_user)"), q("commit")},
+		"group": {parse("", "reset role"), bind(""), execute, parse("", "insert into reset_lost_t values (current_user)"), bind(""), execute, syncMsg},
+		"alone": {q("reset role")},
+		"call":  {q("select set_config('role', null, false); insert into reset_lost_t values (current_user)")},
+	} {
+		must("grant reset_lost to " + me)
+		x := w.wire(t, "options", "-c role=reset_lost")
+		x.want("C:SET Z:I", q("set role none")) // and the origin connection is kept by nobody
+		must("revoke reset_lost from " + me)
+		x.send(msgs...)
+		got := ""
+		for !strings.Contains(got, "E:") {
+			m, err := x.next()
+			if err != nil {
+				break
+			}
+			got = note(m)
+		}
+		if name == "call" { // its own error
+			if got != "E:42501" {
+				t.Errorf("%s: %s", name, got)
+			}
+		} else if _, err := x.next(); got != "E:42501" || err == nil {
+			t.Errorf("%s: %s, and the session goes on", name, got)
+		}
+		x.conn.Close()
+	}
+	y := w.wire(t)
+	if got := y.value("select count(*) from reset_lost_t"); got != "0" {
+		t.Errorf("%s texts have run as somebody else", got)
+	}
+	y.want("C:DROP_TABLE Z:I", q("drop table reset_lost_t"))
+	must("drop role reset_lost")
+}
+
+// What a RESET goes back to is there for what follows it in the same group, and SET
+// TRANSACTION may follow.
+func TestPooling26Text(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	x, y := w.wire(t, "TimeZone", "Asia/Tokyo", "search_path", "pg_catalog,public", "options", "-c work_mem=1234kB -c role=pg_read_all_settings"), w.wire(t)
+	x.want("C:SET C:RESET T D:1234kB C:SHOW Z:I", q("set work_mem = '1MB'; reset work_mem; show work_mem"))
+	x.want("C:BEGIN C:RESET C:SET T D:serializable C:SHOW C:COMMIT Z:I", q("begin; reset work_mem; set transaction isolation level serializable; show transaction_isolation; commit"))
+	x.want("C:BEGIN Z:T C:RESET Z:T C:SET Z:T C:COMMIT Z:I", q("begin"), q("reset work_mem"), q("set transaction isolation level serializable"), q("commit"))
+	x.want("C:RESET T D:pg_catalog,public C:SHOW Z:I", q("reset all; show search_path"))
+	x.want("C:SET C:RESET T D:pg_read_all_settings C:SELECT_1 Z:I", q("set role none; reset role; select current_user"))
+	x.want("C:BEGIN C:SET C:SET T D:1234kB C:SHOW C:ROLLBACK T D:1234kB C:SHOW Z:I",
+		q("begin; set work_mem = '1MB'; set local work_mem to default; show work_mem; rollback; show work_mem"))
+	x.want("C:SET Z:I C:BEGIN Z:T C:SET Z:T T D:1234kB C:SHOW Z:T C:COMMIT Z:I T D:2MB C:SHOW Z:I", q("set work_mem = '2MB'"), q("begin"),
+		q("set local work_mem to default"), q("show work_mem"), q("commit"), q("show work_mem"))
+	x.want("C:SET T D:1234kB C:SELECT_1 T D:1234kB C:SHOW Z:I", q("set work_mem = '1MB'; select set_config('work_mem', NULL, false); show work_mem"))
+	// By the extended protocol, in one group, and with an error that undoes it.
+	reset := []pgproto3.FrontendMessage{parse("", "reset work_mem"), bind(""), execute}
+	show := []pgproto3.FrontendMessage{parse("", "show work_mem"), bind(""), execute}
+	x.want("C:SET Z:I", q("set work_mem = '1MB'"))
+	x.send(append(append(append([]pgproto3.FrontendMessage{}, reset...), show...), parse("", "select 1/0"), bind(""), execute, syncMsg)...)
+	if got := x.ready(1); got != "1 2 C:RESET 1 2 D:1234kB C:SHOW 1 E:22012 Z:I" && got != "1 2 C:RESET 1 2 D:1234kB C:SHOW 1 2 E:22012 Z:I" {
+		t.Error(got)
+	}
+	x.want("T D:1MB C:SHOW Z:I", q("show work_mem"))
+	x.want("1 2 C:RESET", append(reset, flush)...)
+	x.want("1 2 D:1234kB C:SHOW Z:I", append(show, syncMsg)...)
+	x.want("1 2 D:1234kB C:SELECT_1 Z:I", parse("", "select current_setting('work_mem')"), bind(""), execute, syncMsg)
+	x.want("C:SET Z:I", q("set work_mem = '1MB'"))
+	x.want("1 2 D:4MB C:SELECT_1 1 2 D:1234kB C:SHOW Z:I", append([]pgproto3.FrontendMessage{parse("", "select set_config('work_mem', null, false)"), bind(""), execute},
+		append(show, syncMsg)...)...)
+	y.value("select 1")
+	x.want("T D:1234kB C:SHOW Z:I", q("show work_mem"))
 }

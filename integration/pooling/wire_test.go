@@ -26,6 +26,8 @@ type wire struct {
 	fe     *pgproto3.Frontend
 	pid    uint32
 	secret []byte
+
+	positions bool // until tells those of errors
 }
 
 // wire logs in.

@@ -12,7 +12,7 @@ const (
 	own       uint8 = 1 << iota // the proxy's own message: its replies are swallowed
 	local                       // not sent to the origin: answered by the proxy when its turn comes
 	silent                      // own: the driver is not told of parameters that it changes, either
-	restoring                   // own: an error is no matter, because it is of a transaction that has failed
+	restoring                   // own: puts settings of the start-up packet in force again
 	tidying                     // own: asks what the client has left
 	unseen                      // its text was too long to be looked at
 	forgets                     // Query, Close: the unnamed statement gen, which there was, goes with it
@@ -29,6 +29,7 @@ type entry struct {
 	on    *prepared     // Parse, own Close, Describe: the statement on the origin connection
 	told  shape         // Describe: what the driver knew before. Local Execute: shapeNone where that is to be told
 	gen   uint64        // Parse and Describe of the unnamed statement, and what forgets it: which one it was
+	patch *patch        // Query: how its text differs from the driver's; nil where it does not
 	err   *pgwire.Error // what replaces the origin's error, which is provoked
 }
 

@@ -63,7 +63,7 @@ func (c *client) forgetSession() {
 	}
 	c.left.session |= s.asked.reasons
 	c.setState(s.base)
-	s.touched, s.restore, s.unlisten, s.asked = nil, nil, nil, asking{}
+	s.touched, s.restore, s.restoreLocal, s.unlisten, s.asked = nil, nil, nil, nil, asking{}
 	s.discards++
 	c.unlisten(func(string, bool) bool { return true })
 	if c.origin != nil {

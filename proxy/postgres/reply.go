@@ -54,6 +54,9 @@ func (c *client) takeReplies() error {
 		case pgwire.MsgErrorResponse:
 			need = min(full, errorPeek)
 		}
+		if (typ == pgwire.MsgErrorResponse || typ == pgwire.MsgNoticeResponse) && full <= pgwire.BufferSize && c.ledger.n > 0 && c.ledger.at(0).patch != nil {
+			need = full // its position may be another
+		}
 		if len(b) < need {
 			if need > pgwire.BufferSize && typ == pgwire.MsgDataRow {
 				return pgwire.Fatalf(pgwire.CodeLimitExceeded, "settings of more than %d bytes cannot be kept for the session", pgwire.BufferSize/2)
@@ -125,7 +128,7 @@ func (c *client) settle() {
 func (c *client) check(typ byte, body []byte, long bool) (keep bool, err error) {
 	switch typ {
 	case pgwire.MsgNoticeResponse: // at any time, owed to nothing
-		return true, nil
+		return c.keepsNotice(body), nil
 	case pgwire.MsgParameterStatus:
 		return c.ledger.n == 0 || c.ledger.at(0).flags&silent == 0, nil
 	case pgwire.MsgNotification: // the hub hears it too
@@ -140,7 +143,7 @@ func (c *client) check(typ byte, body []byte, long bool) (keep bool, err error) 
 		return false, fmt.Errorf("%w: message %q that answers nothing", pgwire.ErrProtocol, typ)
 	}
 	head := c.ledger.at(0)
-	keep = head.flags&own == 0
+	keep = head.flags&own == 0 && !head.patch.inserted()
 	var answers string // the kinds that it can answer
 	pops := false
 	switch typ {
@@ -152,7 +155,7 @@ func (c *client) check(typ byte, body []byte, long bool) (keep bool, err error) 
 		if head.named != nil {
 			head.named.sure = true
 		}
-		if head.stmt == nil {
+		if head.stmt == nil && head.flags&restoring == 0 {
 			c.doubts--
 		}
 	case pgwire.MsgBindComplete:
@@ -186,6 +189,9 @@ func (c *client) check(typ byte, body []byte, long bool) (keep bool, err error) 
 		c.spare = 0 // a COPY that is complete has read what came before its end
 		if keep {
 			c.completed(bytes.TrimSuffix(body, []byte{0}), head)
+		}
+		if err := head.patch.complete(body); err != nil {
+			return false, err
 		}
 	case pgwire.MsgEmptyQueryResponse:
 		answers, pops = "EQ", head.kind == pgwire.MsgExecute
@@ -282,15 +288,18 @@ func (c *client) checkError(body []byte) (keep bool, err error) {
 	case pgwire.MsgQuery, pgwire.MsgFunctionCall, pgwire.MsgSync:
 		switch {
 		case head.flags&own == 0:
-			return true, nil
+			return c.keepsError(head, f, body)
 		case head.flags&restoring != 0:
-			return false, nil
+			return false, restoreError(f)
 		case head.flags&tidying != 0:
 			return false, c.untidied(f)
 		}
 		// Start-up parameters that were good before are not any more. What the
 		// client sent behind them may have run without them.
 		return false, pgwire.Fatalf(f.Code, "%s", f.Message)
+	}
+	if head.flags&restoring != 0 && !interrupts(f.Code) {
+		return false, restoreError(f)
 	}
 	if f.Code == pgwire.CodeFeatureNotSupported && f.Routine == "RevalidateCachedQuery" && head.stmt != nil {
 		c.db.statements.retire(head.stmt) // so that the driver's next Parse is a real one
@@ -333,6 +342,7 @@ func (c *client) skipToSync() {
 // origin has refused or dropped it.
 func (c *client) undo(e entry) {
 	switch {
+	case e.flags&restoring != 0:
 	case e.kind == pgwire.MsgParse && e.stmt == nil:
 		c.doubts--
 		if c.origin.unnamed == (unnamedOwner{c.id, e.gen}) {

@@ -127,7 +127,10 @@ func (c *client) take(typ byte, full int, b []byte) (taken, error) {
 		}
 		c.unsynced = true
 		c.ledger.push(entry{kind: typ})
-		c.pass(full, len(b), false)
+		behind := len(c.session.restore)+len(c.session.restoreLocal) > 0 && len(b) >= full && c.executes(b[pgwire.HeaderSize:full])
+		if c.pass(full, len(b), false); behind {
+			c.restoreBehind()
+		}
 		return taken{}, nil
 	case pgwire.MsgSync:
 		return c.takeSync(full, b)
@@ -253,6 +256,7 @@ func (c *client) takeQuery(full int, b []byte) (taken, error) {
 		return taken{more: true}, nil
 	}
 	leaves, flags := judgement{session: query.Dirty, opens: true}, unseen // of a text that is not all there
+	var p *patch
 	if len(b) >= full {
 		text := b[pgwire.HeaderSize:full]
 		if n := len(text); n > 0 && text[n-1] == 0 {
@@ -269,6 +273,7 @@ func (c *client) takeQuery(full int, b []byte) (taken, error) {
 		}
 		leaves = judge(text, c.standard())
 		c.foresee(&leaves)
+		p = c.patch(text, leaves.changes)
 		flags = 0
 	}
 	if t, ok, err := c.ready(pgwire.MsgQuery, full, len(b), leaves.opens); !ok {
@@ -282,18 +287,25 @@ func (c *client) takeQuery(full int, b []byte) (taken, error) {
 	} else {
 		c.noteUnknown()
 	}
-	if err := c.note(&leaves); err != nil {
+	if err := c.note(&leaves, p != nil); err != nil {
 		return taken{}, err
 	}
 	if leaves.opens {
 		flags |= opens
 	}
-	e := entry{kind: pgwire.MsgQuery, flags: flags}
+	e := entry{kind: pgwire.MsgQuery, flags: flags, patch: p}
 	c.forgetUnnamed(&e) // as PostgreSQL does at every simple Query
 	c.origin.unnamed = unnamedOwner{}
 	c.groups++
 	c.ledger.push(e)
-	c.pass(full, len(b), false)
+	if p == nil {
+		c.pass(full, len(b), false)
+		return taken{boundary: true}, nil
+	}
+	c.requests.cut(full)
+	o := c.requests.buffer()
+	*o = pgwire.AppendQuery(*o, string(p.text))
+	p.text = nil
 	return taken{boundary: true}, nil
 }
 

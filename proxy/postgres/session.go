@@ -33,8 +33,9 @@ type session struct {
 	base  *state // of the start-up packet: what RESET goes back to
 	state *state // now, as far as transactions have ended
 
-	touched []query.Change // settings that may have changed since
-	restore []setting      // of base, reset by the client on its origin connection
+	touched      []query.Change // settings that may have changed since
+	restore      []setting      // of base, reset by the client on its origin connection
+	restoreLocal []setting      // likewise, for the transaction only
 
 	unlisten []string      // channels of UNLISTEN, "" for all, in the transaction
 	pins     query.Session // why it keeps its origin connection
@@ -87,10 +88,11 @@ func judge(sql []byte, standard bool) (j judgement) {
 	if found&query.Prepares != 0 && bytes.Contains(bytes.ToLower(sql), []byte(namePrefix)) {
 		j.session |= query.Spoilt // it means the proxy's own
 	}
-	if found&query.Sets != 0 {
+	if found&(query.Sets|query.Spoilt) != 0 {
 		var ok bool
 		if j.changes, ok = query.Changes(sql, standard); !ok || len(j.changes) > maxSettings {
-			j.session, j.changes = j.session|query.Dirty, nil
+			j.session |= query.Dirty
+			j.changes = slices.DeleteFunc(j.changes, func(ch query.Change) bool { return ch.Site.At == 0 })
 		}
 	}
 	return j
@@ -119,8 +121,8 @@ func (c *client) intern(body []byte) *statement {
 	return c.db.statements.intern(key, body, c.standard())
 }
 
-// note notes what a text that is sent to the origin may leave behind.
-func (c *client) note(j *judgement) error {
+// note notes what a text that is sent to the origin, as it is or patched, may leave behind.
+func (c *client) note(j *judgement, patched bool) error {
 	c.left.session |= j.session
 	c.worked = c.worked || !j.begins
 	c.freeing = c.freeing || j.frees
@@ -129,7 +131,7 @@ func (c *client) note(j *judgement) error {
 	}
 	c.session.temps = c.session.temps || j.session&query.Temps != 0
 	for _, ch := range j.changes {
-		c.touch(ch)
+		c.touch(ch, !patched || ch.Site.At == 0)
 	}
 	if len(j.listens) > 0 {
 		return c.noteListens(j.listens)
@@ -137,19 +139,26 @@ func (c *client) note(j *judgement) error {
 	return nil
 }
 
-// touch notes that a setting may have changed.
-func (c *client) touch(ch query.Change) {
+// touch notes that a setting may have changed, and whether what is reset is still to
+// go back to the start-up packet's value.
+func (c *client) touch(ch query.Change, restore bool) {
 	s := &c.session
+	if ch.Local {
+		if value, ok := s.base.get(ch.Name); ok && restore {
+			s.restoreLocal = put(s.restoreLocal, ch.Name, value)
+		}
+		return
+	}
 	switch ch.Name {
 	case "": // RESET ALL leaves alone as whom it acts
 		for _, v := range s.state.settings {
 			if v.name != settingRole && v.name != settingAuthorization {
-				c.touch(query.Change{Name: v.name, Reset: true})
+				c.touch(query.Change{Name: v.name, Reset: true}, restore)
 			}
 		}
 		for _, t := range slices.Concat(s.touched, s.asked.values) {
 			if t.Name != settingRole && t.Name != settingAuthorization {
-				c.touch(query.Change{Name: t.Name, Reset: true})
+				c.touch(query.Change{Name: t.Name, Reset: true}, restore)
 			}
 		}
 		return
@@ -159,7 +168,7 @@ func (c *client) touch(ch query.Change) {
 		c.left.session |= query.Spoilt
 		return
 	}
-	if ch.Reset {
+	if ch.Reset && restore {
 		if value, ok := s.base.get(ch.Name); ok {
 			s.restore = put(s.restore, ch.Name, value)
 		}
@@ -211,25 +220,11 @@ func (c *client) apply() {
 	if c.origin.state != s.state.id {
 		c.putState()
 	}
-	if len(s.restore) > 0 {
+	if len(s.restore)+len(s.restoreLocal) > 0 {
 		c.requests.gather()
 		b := c.requests.buffer()
 		*b = c.appendRestore(*b)
 	}
-}
-
-// appendRestore puts settings of the start-up packet in force again.
-func (c *client) appendRestore(dst []byte) []byte {
-	if len(c.session.restore) > 0 {
-		st := newState(c.session.restore)
-		for _, sql := range []string{st.sql, st.roles} {
-			if sql != "" {
-				dst = c.appendOwn(dst, sql, restoring)
-			}
-		}
-		c.session.restore = nil
-	}
-	return dst
 }
 
 // resetSettings undoes every setting. RESET ALL leaves roles alone.
@@ -252,7 +247,7 @@ func (c *client) putState() {
 		}
 	}
 	o.state, o.unnamed = st.id, unnamedOwner{}
-	c.session.restore = nil
+	c.session.restore, c.session.restoreLocal = nil, nil
 	c.db.counts.paramSets.Add(1)
 }
 

@@ -3,6 +3,7 @@ package postgres
 import (
 	"encoding/hex"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -22,6 +23,9 @@ const (
 	settingAuthorization = "session_authorization"
 	settingRole          = "role"
 )
+
+// says reports whether a setting says as whom the session acts.
+func (v setting) says() bool { return v.name == settingRole || v.name == settingAuthorization }
 
 // A state is what a client has set for its session. It is never changed.
 type state struct {
@@ -69,13 +73,13 @@ func newState(settings []setting) *state {
 		if parseSettings[v.name] {
 			key.WriteString(v.name + "=" + v.value + "\x00")
 		}
-		if v.name != settingRole && v.name != settingAuthorization {
-			s.sql = appendSetting(s.sql, v)
+		if !v.says() {
+			s.sql = appendSetting(s.sql, v, false)
 		}
 	}
 	for _, name := range []string{settingAuthorization, settingRole} {
 		if value, ok := s.get(name); ok {
-			s.roles = appendSetting(s.roles, setting{name, value})
+			s.roles = appendSetting(s.roles, setting{name, value}, false)
 			guard = append(guard, "pg_catalog.current_setting("+literal(name)+") OPERATOR(pg_catalog.<>) "+valueSQL(value))
 		}
 	}
@@ -87,13 +91,13 @@ func newState(settings []setting) *state {
 	return s
 }
 
-func appendSetting(sql string, v setting) string {
+func appendSetting(sql string, v setting, local bool) string {
 	if sql == "" {
 		sql = "SELECT "
 	} else {
 		sql += ", "
 	}
-	return sql + "pg_catalog.set_config(" + literal(v.name) + "," + valueSQL(v.value) + ",false)"
+	return sql + "pg_catalog.set_config(" + literal(v.name) + "," + valueSQL(v.value) + "," + strconv.FormatBool(local) + ")"
 }
 
 // valueSQL is an expression for a value, in ASCII: it means the same in whatever

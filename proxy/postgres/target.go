@@ -34,7 +34,7 @@ func (c *client) target(name []byte, told bool) (target, taken, error) {
 		c.renew(n)
 	}
 	st := n.stmt
-	if err := c.note(&st.leaves); err != nil {
+	if err := c.note(&st.leaves, false); err != nil {
 		return target{}, taken{}, err
 	}
 	if !c.onOrigin(st) {
@@ -64,7 +64,7 @@ func (c *client) unnamedTarget(told bool) (target, error) {
 		c.provoke(pgwire.Errorf(pgwire.CodeUnknownStatement, "unnamed prepared statement does not exist"))
 		return target{refused: true}, nil
 	}
-	if err := c.note(&c.unnamedHas); err != nil {
+	if err := c.note(&c.unnamedHas, false); err != nil {
 		return target{}, err
 	}
 	if mine := (unnamedOwner{c.id, c.unnamedGen}); c.origin.unnamed != mine {

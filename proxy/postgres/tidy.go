@@ -49,6 +49,7 @@ func (c *client) letGo() bool {
 // Whatever the driver sends next travels behind it.
 func (c *client) tidy() bool {
 	s := &c.session
+	s.restoreLocal = nil
 	if c.left.session == query.Clean && len(s.touched) == 0 && len(s.restore) == 0 {
 		return false
 	}
@@ -239,7 +240,7 @@ func (c *client) untidied(f pgwire.ErrorFields) error {
 	}
 	if f.Code != pgwire.CodeInsufficientPrivilege { // what cannot be read cannot have been set either
 		for _, v := range s.asked.values {
-			c.touch(query.Change{Name: v.Name})
+			c.touch(query.Change{Name: v.Name}, false)
 		}
 	}
 	c.left.session |= s.asked.reasons
@@ -279,6 +280,6 @@ func (c *client) forgetLeft() {
 	s := &c.session
 	_ = c.pin(0)
 	c.listenAll() // what was not asked may have been committed
-	s.touched, s.restore, s.unlisten, s.asked, s.tries, s.discarded = nil, nil, nil, asking{}, 0, false
+	s.touched, s.restore, s.restoreLocal, s.unlisten, s.asked, s.tries, s.discarded = nil, nil, nil, nil, asking{}, 0, false
 	c.tidying.Store(0)
 }

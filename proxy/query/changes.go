@@ -1,33 +1,57 @@
 package query
 
-// A Change is one setting that a text sets or resets for the session.
+// A Change is one setting that a text sets or resets.
 type Change struct {
 	Name  string // in lower case; "" with Reset: all of them
 	Reset bool   // to what the session began with
+	Local bool   // for the transaction only: of resets alone
+	Site  Site   // of a Reset
+}
+
+// A Site is where a text can be made to reset a setting to something else: a
+// statement put behind the one that resets it, or a value put in the place of a
+// constant NULL. The zero value is nowhere.
+type Site struct {
+	At, Len int  // bytes of the text; Len 0 is a place to put a statement, that begins with a semicolon
+	Command int  // number of the statement among those of the text, from 0
+	Only    bool // the text has no other
 }
 
 // Changes names the settings that text with the bit Sets changes for longer than
-// its transaction; standard is Scan's. It reports false where it cannot name them all. What is set
-// for the transaction only (SET LOCAL, SET TRANSACTION) is none of them.
+// its transaction, and those that it resets; standard is Scan's. It reports false where it cannot
+// name them all. What is set for the transaction only (SET LOCAL x = 1, SET TRANSACTION) is none of them.
 func Changes(sql []byte, standard bool) ([]Change, bool) {
 	r := reader{lexer: lexer{sql: sql}, standard: standard}
 	r.advance()
+	r.blank()
 	for r.tok.kind != tokenEOF {
+		from := len(r.found)
+		r.local = false
 		switch {
 		case r.word("set"):
 			r.set()
+			r.site(from)
 		case r.word("reset"):
 			r.reset()
+			r.site(from)
 		default:
 			r.calls()
 		}
 		for r.tok.kind != tokenEOF && !r.punct(';') { // also what a fault has left
 			if r.tok.kind == tokenString && ambiguous(sql[r.tok.start:r.tok.end], r.standard) {
-				r.bad = true
+				r.bad, r.torn = true, true
 			}
 			r.advance()
 		}
-		r.advance()
+		r.blank()
+		r.command++
+	}
+	for i := range r.found {
+		if site := &r.found[i].Site; r.torn {
+			*site = Site{}
+		} else {
+			site.Only = r.command == 1
+		}
 	}
 	return r.found, !r.bad
 }
@@ -37,11 +61,23 @@ type reader struct {
 	lexer
 	standard bool
 	tok      token
+	end      int // of the token before
+	command  int // number of the statement
+	local    bool
+	creates  bool // a statement creates something, whose text may hold statements
 	found    []Change
 	bad      bool
+	torn     bool // where statements end is not certain
 }
 
-func (r *reader) advance() { r.tok = r.next() }
+func (r *reader) advance() { r.end, r.tok = r.tok.end, r.next() }
+
+// blank passes over statements that are empty, which are none.
+func (r *reader) blank() {
+	for r.punct(';') {
+		r.advance()
+	}
+}
 
 func (r *reader) text() []byte { return r.sql[r.tok.start:r.tok.end] }
 
@@ -61,9 +97,24 @@ func (r *reader) skip(lower string) bool {
 // add notes a change. As whom a session acts ends with its authorization (set_config_with_handle,
 // src/backend/utils/misc/guc.c).
 func (r *reader) add(name string, reset bool) {
-	r.found = append(r.found, Change{name, reset})
+	if r.local && !reset {
+		return
+	}
+	r.found = append(r.found, Change{Name: name, Reset: reset, Local: r.local})
 	if name == "session_authorization" {
-		r.found = append(r.found, Change{"role", reset})
+		r.found = append(r.found, Change{Name: "role", Reset: reset, Local: r.local})
+	}
+}
+
+// site notes, of what a statement resets, where the statement ends, if it is whole.
+func (r *reader) site(from int) {
+	if r.tok.kind != tokenEOF && !r.punct(';') {
+		return
+	}
+	for i := from; i < len(r.found); i++ {
+		if r.found[i].Reset {
+			r.found[i].Site = Site{At: r.end, Command: r.command}
+		}
 	}
 }
 
@@ -85,11 +136,9 @@ func (r *reader) modifier(lower string) bool {
 // set reads SET (VariableSetStmt, src/backend/parser/gram.y).
 func (r *reader) set() {
 	r.advance()
-	if r.modifier("local") {
-		return
-	}
-	session := r.modifier("session")
-	session = r.modifier("session") || session // SET SESSION SESSION AUTHORIZATION
+	r.local = r.modifier("local")
+	session := !r.local && r.modifier("session")
+	session = r.modifier("session") || session // SET LOCAL SESSION AUTHORIZATION
 	switch {
 	case session && r.modifier("characteristics"):
 		r.add("default_transaction_isolation", false)
@@ -101,7 +150,11 @@ func (r *reader) set() {
 	case r.modifier("time"):
 		r.value("timezone")
 	case r.modifier("names"):
-		r.value("client_encoding")
+		if r.tok.kind == tokenEOF || r.punct(';') {
+			r.add("client_encoding", true)
+		} else {
+			r.value("client_encoding")
+		}
 	case r.modifier("schema"):
 		r.add("search_path", false)
 	case r.modifier("xml"):
@@ -117,15 +170,14 @@ func (r *reader) set() {
 
 // value reads what name is set to as far as that it is DEFAULT, which is a reset.
 func (r *reader) value(name string) {
-	if name == "timezone" && (r.skip("zone") && r.word("local")) {
+	if name == "timezone" && (r.skip("zone") && r.skip("local")) {
 		r.add(name, true)
 		return
 	}
 	if !r.skip("to") && r.punct('=') {
 		r.advance()
 	}
-	none := r.tok.kind == tokenEOF || r.punct(';') // SET NAMES
-	r.add(name, r.word("default") || none)
+	r.add(name, r.skip("default"))
 }
 
 // reset reads RESET (VariableResetStmt).
@@ -135,9 +187,11 @@ func (r *reader) reset() {
 	case r.skip("all"):
 		r.add("", true)
 	case r.modifier("time"):
+		r.skip("zone")
 		r.add("timezone", true)
 	case r.modifier("transaction"): // ISOLATION LEVEL, of the transaction
 	case r.modifier("session"):
+		r.skip("authorization")
 		r.add("session_authorization", true)
 	default:
 		if name := r.name(); name != "" {
@@ -183,67 +237,6 @@ func lower(name []byte) string {
 		}
 	}
 	return string(name)
-}
-
-// calls reads one statement for calls of set_config.
-func (r *reader) calls() {
-	for r.tok.kind != tokenEOF && !r.punct(';') {
-		if r.tok.kind == tokenString && ambiguous(r.text(), r.standard) {
-			r.bad = true
-		}
-		if !r.skip("set_config") {
-			r.advance()
-			continue
-		}
-		if r.punct('(') {
-			r.setConfig()
-		}
-	}
-}
-
-// setConfig reads the arguments of set_config: the first must be a plain constant,
-// and the third tells whether it is for the transaction only.
-func (r *reader) setConfig() {
-	r.advance()
-	arg := r.text()
-	if r.tok.kind != tokenString || len(arg) < 2 || arg[0] != '\'' || arg[len(arg)-1] != '\'' || ambiguous(arg, r.standard) {
-		r.bad = true
-		return
-	}
-	name := lower(append([]byte(nil), arg[1:len(arg)-1]...))
-	r.advance()
-	comma := r.punct(',')
-	depth, args := 1, 1
-	var last token // what the third argument begins with
-	words := 0     // of it
-	for ; depth > 0; r.advance() {
-		switch {
-		case r.tok.kind == tokenEOF:
-			r.bad = true
-			return
-		case r.word("set_config"):
-			r.bad = true // it is called too, and nobody has read what it sets
-		case r.punct('('), r.punct('['):
-			depth++
-		case r.punct(')'), r.punct(']'):
-			depth--
-		case r.punct(',') && depth == 1:
-			args++
-			continue
-		}
-		if args == 3 && depth > 0 {
-			if words++; words == 1 {
-				last = r.tok
-			}
-		}
-	}
-	local, known := boolean(r.sql[last.start:last.end])
-	switch {
-	case !comma || args != 3 || words != 1 || !known || len(name) > maxSetting:
-		r.bad = true
-	case !local:
-		r.add(name, false)
-	}
 }
 
 // boolean reads a constant as the usual clients spell it.

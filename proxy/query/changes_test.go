@@ -2,6 +2,7 @@ package query
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 )
 
@@ -46,6 +47,11 @@ func TestChanges(t *testing.T) {
 		{"SELECT set_config('a.b', coalesce($1, f(2, 3)), true)", "[] true"},
 		{"SELECT current_setting('jit') AS cur, set_config('jit', 'off', false) AS new", "[{jit false}] true"},
 		{"SELECT set_config('a.b', array['x','y'][1], 'f'), set_config('c.d', '', 'false')", "[{a.b false} {c.d false}] true"},
+		{"SELECT set_config('a.b', NULL, false)", "[{a.b true}] true"},
+		{"SELECT set_config('a.b', NULL::text, false)", "[{a.b false}] true"},
+		{"EXPLAIN SELECT set_config('a.b', NULL, false)", "[{a.b false}] true"},
+		{"SELECT set_config('a.b', null, true), set_config('session_authorization', null, false)", "[{session_authorization true} {role true}] true"},
+		{`SELECT set_config('a.b', 'a\\', false)`, "[{a.b false}] false"},
 		{"SELECT set_config($1, 'x', false)", "[] false"},
 		{"SELECT set_config('a.b', 'x', $1)", "[] false"},
 		{"SELECT set_config('a.b', 'x', not true)", "[] false"},
@@ -62,9 +68,68 @@ func TestChanges(t *testing.T) {
 		{`SET U&"\0061" = 1`, "[] false"},
 		{"SELECT 'SET x = 1'; UPDATE t SET a = 1", "[] true"},
 	} {
-		got, ok := Changes([]byte(tt.sql), false)
+		changes, ok := Changes([]byte(tt.sql), false)
+		type change struct {
+			name  string
+			reset bool
+		}
+		got := []change{}
+		for _, ch := range changes {
+			if !ch.Local {
+				got = append(got, change{ch.Name, ch.Reset})
+			}
+		}
 		if s := fmt.Sprint(got, ok); s != tt.want {
 			t.Errorf("Changes(%q) = %s, want %s", tt.sql, s, tt.want)
+		}
+	}
+}
+
+// Where a text is made to reset to something else: * is where a statement is put behind
+// the nth, and a constant NULL is in parentheses.
+func TestSites(t *testing.T) {
+	for _, tt := range []struct{ sql, want string }{
+		{"RESET work_mem", "RESET work_mem*0!"},
+		{"RESET work_mem -- so\n", "RESET work_mem*0! -- so\n"},
+		{";; RESET work_mem; ; SET LOCAL a.b TO DEFAULT ;SHOW work_mem", ";; RESET work_mem*0; ; SET LOCAL a.b TO DEFAULT*1 ;SHOW work_mem"},
+		{"SELECT 1; RESET ALL; SET TIME ZONE LOCAL; SET TIME ZONE DEFAULT", "SELECT 1; RESET ALL*1; SET TIME ZONE LOCAL*2; SET TIME ZONE DEFAULT*3"},
+		{"SET NAMES; SET NAMES DEFAULT; SET NAMES 'UTF8'; RESET TIME ZONE", "SET NAMES*0; SET NAMES DEFAULT*1; SET NAMES 'UTF8'; RESET TIME ZONE*3"},
+		{"RESET SESSION AUTHORIZATION", "RESET SESSION AUTHORIZATION*0!*0!"},
+		{"SET LOCAL SESSION AUTHORIZATION DEFAULT;", "SET LOCAL SESSION AUTHORIZATION DEFAULT*0!*0!;"},
+		{"RESET work_mem x; SELECT 1", "RESET work_mem x; SELECT 1"},
+		{"SET work_mem; SELECT 1", "SET work_mem; SELECT 1"},
+		{"SET work_mem = default, 1; RESET jit", "SET work_mem = default, 1; RESET jit*1"},
+		{"SELECT set_config('a.b', NULL, false), set_config('c', null, true)", "SELECT set_config('a.b', (NULL)0!, false), set_config('c', (null)0!, true)"},
+		{"CREATE VIEW v AS SELECT set_config('a', NULL, false); RESET a; SELECT set_config('a', NULL, false)",
+			"CREATE VIEW v AS SELECT set_config('a', NULL, false); RESET a*1; SELECT set_config('a', NULL, false)"},
+		{"PREPARE p AS SELECT set_config('a', NULL, false)", "PREPARE p AS SELECT set_config('a', NULL, false)"},
+		{"CREATE FUNCTION f() RETURNS text BEGIN ATOMIC SELECT 1; END; RESET a", "CREATE FUNCTION f() RETURNS text BEGIN ATOMIC SELECT 1; END; RESET a"},
+		{"CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2); RESET a", "CREATE RULE r AS ON INSERT TO t DO (SELECT 1; SELECT 2); RESET a"},
+		{`SELECT 'a\'; RESET a; SELECT '`, `SELECT 'a\'; RESET a; SELECT '`},
+		{"SELECT set_config($1, '', false); RESET a", "SELECT set_config($1, '', false); RESET a*1"},
+	} {
+		found, _ := Changes([]byte(tt.sql), false)
+		var got strings.Builder
+		at := 0
+		for _, ch := range found {
+			s := ch.Site
+			if s.At == 0 {
+				continue
+			}
+			got.WriteString(tt.sql[at:s.At])
+			if at = s.At + s.Len; s.Len > 0 {
+				got.WriteString("(" + tt.sql[s.At:at] + ")")
+			} else {
+				got.WriteString("*")
+			}
+			fmt.Fprint(&got, s.Command)
+			if s.Only {
+				got.WriteString("!")
+			}
+		}
+		got.WriteString(tt.sql[at:])
+		if got.String() != tt.want {
+			t.Errorf("sites of %q:\n%s, want\n%s", tt.sql, got.String(), tt.want)
 		}
 	}
 }
