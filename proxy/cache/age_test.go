@@ -56,3 +56,28 @@ func TestCache04OldFlightsAreNotJoined(t *testing.T) {
 		t.Fatal("the old one took the new one out of sight")
 	}
 }
+
+// TestStampsAreShared by all queries of the same tables, until something is written.
+func TestStampsAreShared(t *testing.T) {
+	_, s, _ := newTest(t, 1<<20)
+	first, _ := s.Stamp([]uint32{1, 2})
+	if n := testing.AllocsPerRun(100, func() {
+		if again, ok := s.Stamp([]uint32{1, 2}); !ok || again != first {
+			t.Fatal("another stamp of the same")
+		}
+	}); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+	for _, tables := range [][]uint32{{1}, {1, 3}, {2, 1}, nil} {
+		if st, ok := s.Stamp(tables); !ok || st == first || len(st.of) != len(tables) {
+			t.Errorf("a stamp of tables 1 and 2 is one of %d", tables)
+		}
+	}
+	for _, w := range []Write{{Tables: []uint32{2}}, {All: true}} {
+		before, _ := s.Stamp([]uint32{1, 2})
+		s.Bump(w)
+		if st, ok := s.Stamp([]uint32{1, 2}); !ok || st == before || s.current(before) || !s.current(st) {
+			t.Errorf("a stamp of before %+v is one of after", w)
+		}
+	}
+}

@@ -26,7 +26,7 @@ const (
 	secondSight = 64 << 10
 	// overhead is what an entry costs beyond key and result, in bytes: the store's
 	// node, the entry and its stamp, measured by TestEntryOverhead.
-	overhead = 256
+	overhead = 200
 	// maxSeen bounds the keys that secondSight remembers.
 	maxSeen = 8192
 	// jitter is the most by which a result's life is shortened, as a part of it,
@@ -83,11 +83,12 @@ func (c *Cache) store(maxBytes int64) *otter.Cache[string, *Entry] {
 		MaximumWeight: uint64(maxBytes),
 		Weigher:       func(key string, e *Entry) uint32 { return uint32(e.weight(key)) },
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[string, *Entry]) time.Duration {
-			return e.Value.stale - e.Value.sent.age(c.moment())
+			return e.Value.ends() - e.Value.sent.age(c.moment())
 		}),
 		OnAtomicDeletion: func(e otter.DeletionEvent[string, *Entry]) {
-			e.Value.space.entries.Add(-1)
-			e.Value.space.bytes.Add(-e.Value.weight(e.Key))
+			s := e.Value.stamp.owner
+			s.entries.Add(-1)
+			s.bytes.Add(-e.Value.weight(e.Key))
 		},
 	})
 }
@@ -164,21 +165,43 @@ func (s *Space) Renew() {
 // Size is how many results of the space are stored, and their weight in bytes.
 func (s *Space) Size() (entries int, bytes int64) { return int(s.entries.Load()), s.bytes.Load() }
 
-// An Entry is a stored result. Its bytes must not be changed.
+// An Entry is a stored result. Of each there may be some hundred thousand: what can be
+// shared is, and ages are in milliseconds.
 type Entry struct {
-	Body []byte    // all of it, or what More follows
-	more *[][]byte // of a large one
-	Tag  uint64    // of the dialect's
-	Size uint32    // of it all, in bytes
+	Tag  uint64 // of the dialect's
+	Size uint32 // of it all, in bytes
 
+	piece    uint32    // length of body in bytes
+	body     *byte     // all of it, or what more follows
+	more     *[][]byte // of a large one
+	stamp    *Stamp
+	sent     moment // when it was asked for
+	fresh    uint32 // the age up to which it is, in milliseconds
+	stale    uint32 // up to which it may be returned while a new one is fetched
 	failures atomic.Int32
 	again    atomic.Int64 // not to be refreshed before, as of steady; beingRefreshed while it is
-	stamp    Stamp
-	space    *Space
-	sent     moment        // when it was asked for
-	fresh    time.Duration // the age up to which it is
-	stale    time.Duration // up to which it may be returned while a new one is fetched
 }
+
+// newEntry makes the entry of a flight's result.
+func newEntry(f *Flight, body [][]byte, fresh, stale time.Duration) *Entry {
+	e := &Entry{Size: uint32(f.size), Tag: f.tag, stamp: f.stamp, sent: f.sent,
+		fresh: uint32(min(fresh.Milliseconds(), math.MaxUint32)), stale: uint32(min(stale.Milliseconds(), math.MaxUint32))}
+	if len(body) > 0 {
+		e.body, e.piece = unsafe.SliceData(body[0]), uint32(len(body[0]))
+	}
+	if len(body) > 1 {
+		more := body[1:]
+		e.more = &more
+	}
+	return e
+}
+
+// Body is the result, or what More follows. It must not be changed.
+func (e *Entry) Body() []byte { return unsafe.Slice(e.body, e.piece) }
+
+// current is the age up to which the result is fresh; ends, that at which it is gone.
+func (e *Entry) current() time.Duration { return time.Duration(e.fresh) * time.Millisecond }
+func (e *Entry) ends() time.Duration    { return time.Duration(e.stale) * time.Millisecond }
 
 // A moment is a point in time by the clock, in Unix nanoseconds, and by Cache.steady.
 type moment struct{ clock, steady int64 }
@@ -240,14 +263,14 @@ func (s *Space) Get(key []byte) (*Entry, State, time.Duration) {
 			return nil, Absent, 0
 		}
 	}
-	if e.space != s || !s.current(&e.stamp) {
+	if e.stamp.owner != s || !s.current(e.stamp) {
 		return nil, Absent, 0
 	}
 	age := e.sent.age(s.cache.moment())
 	switch {
-	case age < e.fresh:
+	case age < e.current():
 		return e, Fresh, age
-	case age < e.stale:
+	case age < e.ends():
 		return e, Stale, age
 	}
 	return nil, Absent, 0
@@ -285,16 +308,9 @@ func (s *Space) put(f *Flight, body [][]byte) bool {
 	if !s.cache.cfg.NoJitter {
 		age -= time.Duration(rand.Float64() * jitter * float64(age))
 	}
-	e := &Entry{Size: uint32(size), Tag: f.tag, stamp: f.stamp, space: s, sent: f.sent, fresh: age, stale: age + p.Stale}
-	if len(body) > 0 {
-		e.Body = body[0]
-	}
-	if len(body) > 1 {
-		more := body[1:]
-		e.more = &more
-	}
+	e := newEntry(f, body, age, age+p.Stale)
 	now := s.cache.moment()
-	life := e.stale - e.sent.age(now)
+	life := e.ends() - e.sent.age(now)
 	if life <= 0 {
 		return false
 	}

@@ -5,11 +5,14 @@ import "sync/atomic"
 // An epoch changes with each write to a table, or to anything of a space.
 type epoch struct {
 	n     atomic.Uint64
-	dirty atomic.Int64 // writes under way
+	dirty atomic.Int64          // writes under way
+	last  atomic.Pointer[Stamp] // that was taken of tables of which this was the first
 }
 
-// A Stamp is the state of the tables that a query reads, as of before it was sent.
+// A Stamp is the state of the tables that a query reads, as of before it was sent. It is
+// immutable, and one for all queries of the same tables between two writes.
 type Stamp struct {
+	owner *Space
 	space uint64 // all.n of the space and forgotten of the cache: neither ever falls
 	of    []dependency
 }
@@ -21,13 +24,35 @@ type dependency struct {
 
 // Stamp takes the state of tables. It reports false where a write to one of them is
 // under way: what a query reads then is not to be stored.
-func (s *Space) Stamp(tables []uint32) (Stamp, bool) {
-	st := Stamp{space: s.all.n.Load() + s.cache.forgotten.Load(), of: make([]dependency, 0, len(tables))}
-	for _, id := range tables {
-		e := s.table(id)
-		st.of = append(st.of, dependency{e, e.n.Load()})
+func (s *Space) Stamp(tables []uint32) (*Stamp, bool) {
+	space := s.all.n.Load() + s.cache.forgotten.Load()
+	of := &s.all
+	if len(tables) > 0 {
+		of = s.table(tables[0])
 	}
-	return st, s.current(&st)
+	st := of.last.Load()
+	if st == nil || st.space != space || !s.same(st, tables) {
+		st = &Stamp{owner: s, space: space, of: make([]dependency, 0, len(tables))}
+		for _, id := range tables {
+			e := s.table(id)
+			st.of = append(st.of, dependency{e, e.n.Load()})
+		}
+		of.last.Store(st)
+	}
+	return st, s.current(st)
+}
+
+// same reports whether st is of these tables as they are now.
+func (s *Space) same(st *Stamp, tables []uint32) bool {
+	if len(st.of) != len(tables) {
+		return false
+	}
+	for i, id := range tables {
+		if e := s.table(id); st.of[i] != (dependency{e, e.n.Load()}) {
+			return false
+		}
+	}
+	return true
 }
 
 // current reports whether nothing was written since st was taken, nor is being.

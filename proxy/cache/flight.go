@@ -27,7 +27,7 @@ const (
 type Flight struct {
 	space *Space
 	key   string
-	stamp Stamp
+	stamp *Stamp
 	sent  moment
 
 	mu       sync.Mutex
@@ -62,10 +62,10 @@ type Reader struct {
 // still current, and that began less than the age of a fresh result ago, it makes one of st: then lead is true, and the caller must see to
 // it that the flight is written and ended. left is called at most once, from any
 // goroutine, when all readers have left a flight that has not ended.
-func (s *Space) Join(key []byte, st Stamp, left func()) (r *Reader, lead bool) {
+func (s *Space) Join(key []byte, st *Stamp, left func()) (r *Reader, lead bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f, ok := s.flights[unsafe.String(unsafe.SliceData(key), len(key))]; ok && s.current(&f.stamp) && f.sent.age(s.cache.moment()) < s.Policy().MaxAge {
+	if f, ok := s.flights[unsafe.String(unsafe.SliceData(key), len(key))]; ok && s.current(f.stamp) && f.sent.age(s.cache.moment()) < s.Policy().MaxAge {
 		if r := f.reader(); r != nil {
 			return r, false
 		}
@@ -79,7 +79,7 @@ func (s *Space) Join(key []byte, st Stamp, left func()) (r *Reader, lead bool) {
 
 // Lead makes a flight without a reader, to refresh an entry. It returns nil where
 // one is under way.
-func (s *Space) Lead(key []byte, st Stamp) *Flight {
+func (s *Space) Lead(key []byte, st *Stamp) *Flight {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, ok := s.flights[unsafe.String(unsafe.SliceData(key), len(key))]; ok {
@@ -88,7 +88,7 @@ func (s *Space) Lead(key []byte, st Stamp) *Flight {
 	return s.newFlight(string(key), st)
 }
 
-func (s *Space) newFlight(key string, st Stamp) *Flight {
+func (s *Space) newFlight(key string, st *Stamp) *Flight {
 	f := &Flight{space: s, key: key, stamp: st, sent: s.cache.moment()}
 	s.flights[key] = f
 	return f
@@ -244,7 +244,7 @@ func (f *Flight) Unstored() {
 // written to its tables since the flight began.
 func (f *Flight) End(err error) {
 	f.mu.Lock()
-	if !f.unstored && err == nil && f.space.current(&f.stamp) {
+	if !f.unstored && err == nil && f.space.current(f.stamp) {
 		f.stored = f.space.put(f, compact(f.body, f.size))
 	}
 	f.space.cache.recording.Add(-f.charged)

@@ -255,7 +255,7 @@ func (c *client) replyStored(e *cache.Entry) error {
 	t := tag(e.Tag)
 	c.affected, c.found, c.warned = -1, t.rows(), nil
 	p := player{c: c, seq: c.lastSeq, columns: t.columns()}
-	p.play(e.Body)
+	p.play(e.Body())
 	for _, part := range e.More() {
 		if err := c.writeReplies(); err != nil {
 			return err

@@ -280,22 +280,22 @@ func sameFormats(f []byte) []byte {
 // reply answers a group with a stored result. It returns 0 where the driver would
 // misread it.
 func (c *client) reply(a *asked, e *cache.Entry) (int, error) {
-	skip, ok := c.begins(a, e.Body, shape(e.Tag))
+	skip, ok := c.begins(a, e.Body(), shape(e.Tag))
 	if !ok {
 		return 0, nil
 	}
 	c.adopt(a, shape(e.Tag))
 	c.replies.gather()
 	o := c.replies.buffer()
-	*o = c.appendHead(*o, a, e.Body[:skip])
+	*o = c.appendHead(*o, a, e.Body()[:skip])
 	if e.Size <= inlineReply {
-		*o = append(*o, e.Body[skip:]...)
+		*o = append(*o, e.Body()[skip:]...)
 		*o = pgwire.AppendReadyForQuery(*o, pgwire.TxIdle)
 		return a.size, nil
 	}
 	err := c.writeReplies()
 	if err == nil {
-		_, err = c.conn.Write(e.Body[skip:])
+		_, err = c.conn.Write(e.Body()[skip:])
 	}
 	for _, part := range e.More() {
 		if err == nil {
