@@ -16,7 +16,8 @@ import (
 
 // sample is one round's figures.
 type sample struct {
-	rate     float64       // answers a second
+	answers  float64
+	rate     float64       // of them a second
 	p50, p99 time.Duration // of one answer
 }
 
@@ -70,7 +71,7 @@ func round(askers []asker, length time.Duration) (sample, error) {
 	}
 	slices.Sort(every)
 	at := func(q float64) time.Duration { return every[int(q*float64(len(every)-1))] }
-	return sample{float64(len(every)) / spent.Seconds(), at(0.5), at(0.99)}, nil
+	return sample{float64(len(every)), float64(len(every)) / spent.Seconds(), at(0.5), at(0.99)}, nil
 }
 
 func (a *asker) run(deadline time.Time) ([]time.Duration, error) {

@@ -65,7 +65,7 @@ func (l *lab) misses(ctx context.Context) error {
 	own := l.ways[len(l.ways)-1]
 	fmt.Println("\nmisses, of 200 bytes; the same with caching disabled")
 	out := tabwriter.NewWriter(os.Stdout, 0, 0, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(out, "connections\tquestion\tmisses/s\tdisabled\tof disabled\tp50\tdisabled\tp99\tdisabled\t")
+	fmt.Fprintln(out, "connections\tquestion\tmisses/s\tdisabled\tof disabled\tp50\tdisabled\tp99\tdisabled\tproxy's CPU\tdisabled\t")
 	for _, byParameter := range []bool{true, false} {
 		kind := "known text, extended"
 		if !byParameter {
@@ -73,6 +73,7 @@ func (l *lab) misses(ctx context.Context) error {
 		}
 		for _, clients := range l.clients {
 			var samples [2][]sample
+			var spent [2]spending
 			var all [2][]asker
 			for i, w := range []way{own, l.plain} {
 				askers, done, err := varied(ctx, w, byParameter, clients)
@@ -84,7 +85,7 @@ func (l *lab) misses(ctx context.Context) error {
 			}
 			for range l.rounds {
 				for i := range all {
-					s, err := round(all[i], l.length)
+					s, err := l.spend(ctx, &spent[i], all[i])
 					if err != nil {
 						return err
 					}
@@ -92,8 +93,8 @@ func (l *lab) misses(ctx context.Context) error {
 				}
 			}
 			on, off := median(samples[0]), median(samples[1])
-			fmt.Fprintf(out, "%d\t%s\t%.0f\t%.0f\t%.2f\t%v\t%v\t%v\t%v\t\n", clients, kind, on.rate, off.rate, on.rate/off.rate,
-				on.p50.Round(time.Microsecond), off.p50.Round(time.Microsecond), on.p99.Round(time.Microsecond), off.p99.Round(time.Microsecond))
+			fmt.Fprintf(out, "%d\t%s\t%.0f\t%.0f\t%.2f\t%v\t%v\t%v\t%v\t%v\t%v\t\n", clients, kind, on.rate, off.rate, on.rate/off.rate,
+				on.p50.Round(time.Microsecond), off.p50.Round(time.Microsecond), on.p99.Round(time.Microsecond), off.p99.Round(time.Microsecond), spent[0].each(), spent[1].each())
 			if l.profile != "" {
 				name := fmt.Sprintf("%s/miss-%t-%d.pprof", l.profile, byParameter, clients)
 				if err := l.profileRound(ctx, all[0], name); err != nil {
@@ -143,16 +144,46 @@ func (l *lab) heap(ctx context.Context) (float64, error) {
 	if _, err := l.fetch(ctx, "/debug/pprof/heap?gc=1"); err != nil {
 		return 0, err
 	}
+	return l.figure(ctx, "go_memstats_heap_alloc_bytes")
+}
+
+// A spending is the processor time that the proxy took for answers, which other work on
+// the machine moves less than it does rates.
+type spending struct{ seconds, answers float64 }
+
+func (s *spending) each() time.Duration {
+	return time.Duration(s.seconds / s.answers * float64(time.Second)).Round(100 * time.Nanosecond)
+}
+
+// spend is round, and adds what it took of the proxy's processor time.
+func (l *lab) spend(ctx context.Context, to *spending, askers []asker) (sample, error) {
+	const name = "process_cpu_seconds_total"
+	before, err := l.figure(ctx, name)
+	if err != nil {
+		return sample{}, err
+	}
+	s, err := round(askers, l.length)
+	if err != nil {
+		return sample{}, err
+	}
+	after, err := l.figure(ctx, name)
+	to.seconds += after - before
+	to.answers += s.answers
+	return s, err
+}
+
+// figure is one of the proxy's own.
+func (l *lab) figure(ctx context.Context, name string) (float64, error) {
 	b, err := l.fetch(ctx, "/metrics")
 	if err != nil {
 		return 0, err
 	}
 	for lines := bufio.NewScanner(bytes.NewReader(b)); lines.Scan(); {
-		if text, ok := strings.CutPrefix(lines.Text(), "go_memstats_heap_alloc_bytes "); ok {
+		if text, ok := strings.CutPrefix(lines.Text(), name+" "); ok {
 			return strconv.ParseFloat(text, 64)
 		}
 	}
-	return 0, errors.New("no size of the heap among the figures")
+	return 0, fmt.Errorf("no %s among the figures", name)
 }
 
 // fetch returns what the proxy's second listener has.
