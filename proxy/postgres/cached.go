@@ -203,11 +203,12 @@ func (c *client) findStatement(g *group) bool {
 }
 
 // appendKey appends the key of a group: everything that can change the bytes of its
-// result, each part with its length before it. It reports false where it cannot be
+// result, each part with its length before it, in as few bytes as that takes: where there
+// are many entries their keys are what they cost most. It reports false where it cannot be
 // cached after all.
 func (c *client) appendKey(b []byte, a *asked) ([]byte, bool) {
-	part := func(p []byte) { b = append(binary.BigEndian.AppendUint32(b, uint32(len(p))), p...) }
-	b = binary.BigEndian.AppendUint64(b, a.scope)
+	part := func(p []byte) { b = append(binary.AppendUvarint(b, uint64(len(p))), p...) }
+	b = binary.AppendUvarint(b, a.scope)
 	part(stringBytes(a.session))
 	part(stringBytes(a.verdict.Text))
 	if a.verdict.Day {
@@ -239,15 +240,14 @@ func (c *client) appendKey(b []byte, a *asked) ([]byte, bool) {
 	}
 	b = append(b, blind+1)
 	part(a.types)
-	b = binary.BigEndian.AppendUint32(b, uint32(n))
+	b = binary.AppendUvarint(b, uint64(n))
 	_, _ = a.parameters(func(_ int, format uint16, value []byte) {
-		b = binary.BigEndian.AppendUint16(b, format)
+		b = binary.AppendUvarint(b, uint64(format))
 		if value == nil {
 			b = append(b, 0)
 			return
 		}
-		b = append(b, 1)
-		part(value)
+		b = append(binary.AppendUvarint(b, uint64(len(value))+1), value...)
 	})
 	part(sameFormats(results))
 	return b, len(b) <= maxKey
