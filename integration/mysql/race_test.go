@@ -5,3 +5,6 @@ package mysql
 // perQuery is how many allocations a query may cost on average: under the race
 // detector sync.Pool forgets at random.
 const perQuery = 6.0
+
+// idleClient is how many bytes an idle client may take: stacks are larger here.
+const idleClient = 14 << 10
