@@ -55,6 +55,7 @@ func (o *origin) reset() error {
 	msg := appendCommand(nil, mywire.ComPing, "")
 	msg = appendCommand(msg, mywire.ComResetConnection, "")
 	msg = appendCommand(msg, mywire.ComQuery, beginning)
+	msg = appendCommand(msg, mywire.ComQuery, askRole)
 	if err := o.SetDeadline(time.Now().Add(cleanTimeout)); err != nil {
 		return err
 	}
@@ -69,6 +70,11 @@ func (o *origin) reset() error {
 			return err
 		}
 	}
+	if role, err := o.currentRole(); err != nil {
+		return err
+	} else if role != o.role {
+		return errRole
+	}
 	o.state = newState(nil, o.state.schema)
 	o.prepared.clear()
 	o.mu.Lock()
@@ -77,6 +83,9 @@ func (o *origin) reset() error {
 	o.Release()
 	return o.SetDeadline(noDeadline)
 }
+
+// errRole is of a client that has taken another role, in a procedure say.
+var errRole = errors.New("the role is another")
 
 func isInterrupted(err error) bool {
 	e, ok := errors.AsType[*mywire.Error](err)

@@ -40,6 +40,8 @@ type origin struct {
 	// generation is that of the configuration; 0 where nobody counts it
 	generation int64
 
+	role string // that it logged in with, as the server tells it
+
 	prepared preparedSet
 	state    *state // in force
 	multi    bool   // several statements at once are allowed
@@ -150,6 +152,11 @@ func (o *origin) query(sql string) (res result, err error) {
 	if _, err := o.Write(appendCommand(nil, mywire.ComQuery, sql)); err != nil {
 		return res, err
 	}
+	return o.result()
+}
+
+// result reads the answer to a question of the proxy's own.
+func (o *origin) result() (res result, err error) {
 	var r mywire.Reply
 	r.Begin(mywire.ComQuery, originCaps)
 	for !r.Done() {
@@ -211,6 +218,18 @@ func (d *Database) dialOrigin(ctx context.Context, of class) (*origin, error) {
 	return o, err
 }
 
+// askRole asks for the role, which no reset takes back.
+const askRole = "SELECT CURRENT_ROLE()"
+
+// currentRole reads the answer; "" of a server that has no roles.
+func (o *origin) currentRole() (string, error) {
+	res, err := o.result()
+	if isAnswer(err) {
+		return "", nil
+	}
+	return string(res.first), err
+}
+
 // beginSession makes a session ready for its first client, and asks what server it is.
 func (d *Database) beginSession(ctx context.Context, o *origin, version string) error {
 	stop := context.AfterFunc(ctx, func() { _ = o.SetDeadline(time.Unix(1, 0)) })
@@ -218,10 +237,14 @@ func (d *Database) beginSession(ctx context.Context, o *origin, version string) 
 	if err := o.SetDeadline(time.Now().Add(cleanTimeout)); err != nil {
 		return err
 	}
-	if _, err := o.Write(appendCommand(nil, mywire.ComQuery, beginning)); err != nil {
+	if _, err := o.Write(appendCommand(appendCommand(nil, mywire.ComQuery, beginning), mywire.ComQuery, askRole)); err != nil {
 		return err
 	}
-	if _, err := o.expectOK(); err != nil {
+	_, err := o.expectOK()
+	if err == nil {
+		o.role, err = o.currentRole()
+	}
+	if err != nil {
 		return fmt.Errorf("begin a session at the origin: %w", err)
 	}
 	if w := d.welcome.Load(); w == nil || w.version != version {

@@ -229,13 +229,25 @@ func (c *client) askOrigin(sql []byte, whole bool) error {
 	return c.exchange(mywire.ComQuery, c.lookForLocks())
 }
 
-// lookForLocks looks for GET_LOCK in a text that is too long to be read before it
-// is sent on: of what else it may leave behind, the server tells.
+// lookForLocks looks for GET_LOCK, and for what assigns to user variables, in a text that
+// is too long to be read before it is sent on. Behind it the origin connection is reset
+// in any case.
 func (c *client) lookForLocks() func(part []byte) {
-	const name = "get_lock"
-	at := 0
+	const name, into = "get_lock", "into@"
+	at, intoAt := 0, 0
 	return func(part []byte) {
 		for _, b := range part {
+			switch {
+			case b == into[intoAt], b|0x20 == into[intoAt] && intoAt < len(into)-1:
+				if intoAt++; intoAt == len(into) {
+					c.running.traits |= assignsVars
+					intoAt = 0
+				}
+			case b|0x20 == into[0]:
+				intoAt = 1
+			case b > ' ' || intoAt < len(into)-1:
+				intoAt = 0
+			}
 			switch lower := b | 0x20; {
 			case b == '_' && name[at] == '_', b != '_' && lower == name[at]:
 				if at++; at == len(name) {

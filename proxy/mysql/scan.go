@@ -1,13 +1,14 @@
 package mysql
 
 import (
+	"bytes"
 	"slices"
 	"sync"
 )
 
 // Traits say what a text does to a session, or needs of it, that the server's
 // session trackers do not tell, or not well enough.
-type traits uint32
+type traits uint64
 
 const (
 	assignsVars   traits = 1 << iota // user variables
@@ -42,6 +43,10 @@ const (
 	releases                         // COMMIT RELEASE
 	inserts                          // INSERT, REPLACE
 	unseen                           // it was too long to be read to its end
+	foreign                          // it may call what somebody has made, or be read otherwise than it was here
+	staysSet                         // SET ROLE, SET RESOURCE GROUP: what a reset does not take back
+	renames                          // tables, which may be temporary ones
+	escapesWide                      // a backslash or a backtick that may be half of a character
 )
 
 // A judgement is what is known of a text.
@@ -59,6 +64,9 @@ func judge(sql []byte) judgement {
 	s := newScanner(sql)
 	defer s.free()
 	s.run()
+	if s.broken || s.sawCode && isOddCode(sql) {
+		s.j.traits |= foreign
+	}
 	if !s.sawEscape && !s.sawCode && !s.sawBlank {
 		return s.j
 	}
@@ -70,6 +78,17 @@ func judge(sql []byte) judgement {
 		j.merge(&s.j)
 	}
 	return j
+}
+
+// isOddCode reports whether comments whose text may be executed leave more than two
+// readings of a text: there are several, of which a server may execute some, or a quote
+// or another comment begins inside.
+func isOddCode(sql []byte) bool {
+	_, code, _ := bytes.Cut(sql, []byte("/*"))
+	if end := bytes.LastIndex(code, []byte("*/")); end >= 0 {
+		code = code[:end]
+	}
+	return bytes.ContainsAny(code, "'\"`#") || bytes.Contains(code, []byte("--")) || bytes.Contains(code, []byte("/*"))
 }
 
 // frees are traits that are of a text only where every reading of it has them.
@@ -221,6 +240,9 @@ func (s *scanner) readQuoted(quote byte) {
 	s.at++
 	from := s.at
 	for s.at < len(s.b) && s.b[s.at] != quote {
+		if s.b[s.at] == '\\' && s.at > from && s.b[s.at-1] >= 0x80 {
+			s.j.traits |= escapesWide
+		}
 		if s.b[s.at] == '\\' && quote != '`' {
 			s.sawEscape = true
 			if s.escapes && (quote == '\'' || !s.plain) {
@@ -230,6 +252,9 @@ func (s *scanner) readQuoted(quote byte) {
 		s.at++
 	}
 	s.at = min(s.at, len(s.b))
+	if quote == '`' && s.at > from && s.b[s.at-1] >= 0x80 {
+		s.j.traits |= escapesWide
+	}
 	s.broken = s.broken || s.at == len(s.b)
 	s.text = s.b[from:s.at]
 	s.at = min(s.at+1, len(s.b))

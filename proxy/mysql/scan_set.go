@@ -43,6 +43,9 @@ func (s *scanner) set() {
 		case tokenWord:
 			switch word := string(s.word); {
 			case !target:
+				if s.peek() == '(' {
+					s.call(false)
+				}
 				s.function()
 			case word == "session" || word == "local" || word == "global" || word == "persist" || word == "persist_only":
 				scoped = true
@@ -51,8 +54,10 @@ func (s *scanner) set() {
 				if !scoped {
 					s.j.traits |= oneShot
 				}
-			case word == "role" || word == "resource" || hasPrefix(s.word, "session_track"):
-				s.j.traits |= unmovable
+			case word == "role" || word == "resource":
+				s.j.traits |= unmovable | staysSet
+			default:
+				s.setNamed(s.word)
 			}
 		}
 		target = false
@@ -65,8 +70,17 @@ func (s *scanner) setSysVar() {
 	case "transaction_isolation", "tx_isolation", "transaction_read_only", "tx_read_only":
 		s.j.traits |= oneShot
 	}
-	if hasPrefix(trimScope(s.word), "session_track") {
+	s.setNamed(trimScope(s.word))
+}
+
+// setNamed looks at a system variable that is set, whose value is not told, or not to be
+// told from what follows others.
+func (s *scanner) setNamed(name []byte) {
+	switch {
+	case hasPrefix(name, "session_track"), string(name) == "character_set_database", string(name) == "collation_database":
 		s.j.traits |= unmovable
+	case string(name) == "last_insert_id", string(name) == "identity":
+		s.j.traits |= setsLastID
 	}
 }
 

@@ -1,8 +1,9 @@
 package mysql
 
 import (
-	"bytes"
 	"strings"
+
+	"github.com/sluicedb/sluice/proxy/mysql/verdict"
 )
 
 // statement reads one statement to its end, the scanner standing at its first token.
@@ -20,8 +21,10 @@ func (s *scanner) statement() {
 		}
 		if c := s.word[0]; c == 'i' || c == 'r' {
 			s.j.traits |= inserts
+			s.insertInto()
+		} else {
+			s.next()
 		}
-		s.next()
 		s.rest(false)
 	case "set":
 		s.sets++
@@ -55,17 +58,48 @@ func (s *scanner) statement() {
 		s.j.traits |= schemaless
 		s.next()
 		s.show()
-	default:
+	case "explain", "describe", "desc", "analyze", "check", "checksum", "optimize", "repair", "grant", "revoke", "help", "release":
+		s.next()
+		s.rest(false)
+	default: // IF, LOOP and the like of MariaDB, say
+		s.j.traits |= foreign
 		s.next()
 		s.rest(false)
 	}
+}
+
+// insertInto reads INSERT INTO and the table, whose columns may follow: no call.
+func (s *scanner) insertInto() {
+	for s.next(); s.token == tokenWord; s.next() {
+		switch string(s.word) {
+		case "low_priority", "delayed", "high_priority", "ignore", "into":
+			continue
+		}
+		break
+	}
+	for s.isName() {
+		if s.next(); s.token != tokenMark || s.mark != '.' {
+			break
+		}
+		s.next()
+	}
+	if s.token == tokenMark && s.mark == '(' {
+		s.next()
+	}
+}
+
+// isName reports whether the token may be a name.
+func (s *scanner) isName() bool {
+	return s.token == tokenWord || s.token == tokenName || s.token == tokenString
 }
 
 // rest reads to the end of the statement. assigns says that the user variables
 // that it names are assigned to.
 func (s *scanner) rest(assigns bool) {
 	into := assigns
-	for ; s.token != tokenEnd && (s.token != tokenMark || s.mark != ';'); s.next() {
+	for dot := false; s.token != tokenEnd && (s.token != tokenMark || s.mark != ';'); s.next() {
+		member := dot
+		dot = s.token == tokenMark && s.mark == '.'
 		switch s.token {
 		case tokenVar:
 			if c := s.peek(); into || c == ':' {
@@ -73,7 +107,16 @@ func (s *scanner) rest(assigns bool) {
 			}
 		case tokenSysVar:
 			s.sysVar()
+		case tokenName, tokenString:
+			if s.peek() == '(' { // which the servers' own functions may be called by too
+				s.setWord(s.text)
+				s.call(member)
+				s.function()
+			}
 		case tokenWord:
+			if s.peek() == '(' {
+				s.call(member)
+			}
 			switch s.word[0] { // most words are none of these
 			case 'i', 'f', 'g', 'r', 'l', 's', 'n', 'p':
 				if string(s.word) == "into" {
@@ -84,6 +127,14 @@ func (s *scanner) rest(assigns bool) {
 				s.function()
 			}
 		}
+	}
+}
+
+// call looks at the name of what may be a function. One that stands behind a dot is no
+// server's own.
+func (s *scanner) call(member bool) {
+	if member || !verdict.IsKnown(s.word) {
+		s.j.traits |= foreign
 	}
 }
 
@@ -114,7 +165,7 @@ func (s *scanner) function() {
 		s.j.traits |= takesLocks
 		if s.peek() == '(' {
 			s.next()
-			if s.next(); s.token == tokenString && bytes.IndexByte(s.text, '\\') < 0 && s.peek() == ',' {
+			if s.next(); s.token == tokenString && isPlainName(s.text) && s.peek() == ',' {
 				s.j.taken = append(s.j.taken, string(s.text))
 				return
 			}
@@ -142,7 +193,19 @@ func (s *scanner) function() {
 		s.j.traits |= unmovable // the sequence's last value is the connection's
 	case "sql_calc_found_rows":
 		s.j.traits |= countsRows
+	case "rename":
+		s.j.traits |= renames
 	}
+}
+
+// isPlainName reports whether a string means the same in every character set.
+func isPlainName(text []byte) bool {
+	for _, c := range text {
+		if c == '\\' || c >= 0x80 {
+			return false
+		}
+	}
+	return true
 }
 
 // load reads LOAD, GET DIAGNOSTICS and DO.
@@ -169,6 +232,9 @@ func (s *scanner) load(verb string) {
 func (s *scanner) define() {
 	verb := string(s.word)
 	s.j.traits |= changesTables
+	if verb == "rename" {
+		s.j.traits |= renames
+	}
 	temporary := false
 	s.next()
 	for s.token != tokenEnd && (s.token != tokenMark || s.mark != ';') {
@@ -199,10 +265,14 @@ func (s *scanner) define() {
 	s.rest(false)
 }
 
-// skip reads to the end of a definition: the semicolons in it end nothing.
+// skip reads to the end of a definition: the semicolons in it end nothing, unless there
+// is another statement behind one.
 func (s *scanner) skip() {
-	for s.token != tokenEnd {
-		s.next()
+	for ended := false; s.token != tokenEnd; s.next() {
+		if ended {
+			s.j.traits |= foreign
+		}
+		ended = ended || s.token == tokenMark && s.mark == ';'
 	}
 }
 
@@ -212,7 +282,7 @@ func (s *scanner) tables(verb string, temporary bool) {
 		s.next()
 	}
 	for verb == "drop" || verb == "create" && temporary {
-		if s.token != tokenWord && s.token != tokenName {
+		if !s.isName() {
 			break
 		}
 		name := string(s.text)
@@ -238,7 +308,11 @@ func (s *scanner) tables(verb string, temporary bool) {
 // lock reads what locks for the session.
 func (s *scanner) lock(verb string) {
 	s.next()
+	instance := s.token == tokenWord && string(s.word) == "instance" // which UNLOCK TABLES leaves locked
 	switch {
+	case verb == "lock" && instance:
+		s.j.traits |= unmovable
+	case verb == "unlock" && instance:
 	case verb == "lock":
 		s.j.traits |= locksTables
 	case verb == "unlock":
@@ -246,7 +320,7 @@ func (s *scanner) lock(verb string) {
 	case verb == "backup":
 		s.j.traits |= unmovable
 	}
-	for ; s.token == tokenWord || s.token == tokenName || s.token == tokenMark && s.mark != ';'; s.next() {
+	for ; s.isName() || s.token == tokenMark && s.mark != ';'; s.next() {
 		switch word := string(s.word); {
 		case verb == "flush" && (word == "lock" || word == "export"):
 			s.j.traits |= locksTables
@@ -279,15 +353,26 @@ func (s *scanner) prepare(verb string) {
 // prepared reads the name of a statement, the scanner standing at PREPARE.
 func (s *scanner) prepared(names *[]string, t traits) {
 	s.j.traits |= t
-	if s.next(); s.token == tokenWord || s.token == tokenName {
+	if s.next(); s.isName() {
 		*names = append(*names, lowered(s.text))
 	}
 	for ; t == prepares && s.token != tokenEnd && (s.token != tokenMark || s.mark != ';'); s.next() {
-		if s.token == tokenString && strings.Contains(lowered(s.text), "kill") {
-			s.j.traits |= kills
+		if s.token == tokenString {
+			s.preparedText(lowered(s.text))
 		}
 	}
 	s.rest(false)
+}
+
+// preparedText looks at a part of the text of PREPARE: what EXECUTE leaves stays behind
+// DEALLOCATE PREPARE.
+func (s *scanner) preparedText(text string) {
+	if strings.Contains(text, "kill") {
+		s.j.traits |= kills
+	}
+	if strings.Contains(text, "@") || strings.Contains(text, "lock") || strings.Contains(text, "temporary") {
+		s.j.traits |= unmovable
+	}
 }
 
 func lowered(b []byte) string {
@@ -311,10 +396,13 @@ func (s *scanner) transaction(verb string) {
 	switch {
 	case verb == "begin", verb == "start" && second == "transaction":
 		s.j.traits |= begins
+		if second != "" && second != "work" && second != "transaction" { // BEGIN NOT ATOMIC and a block, say
+			s.j.traits |= foreign
+		}
 	case verb == "savepoint":
-		s.j.traits |= savepoints
-	case verb == "xa" && (second == "start" || second == "begin"):
-		s.j.traits |= beginsXA
+		s.j.traits = s.j.traits&^ends | savepoints
+	case verb == "xa" && (second == "start" || second == "begin"): // the last of several decides
+		s.j.traits = s.j.traits&^endsXA | beginsXA
 	case verb == "xa" && (second == "commit" || second == "rollback"):
 		s.j.traits |= endsXA
 	case verb == "commit", verb == "rollback" && second != "to":
@@ -332,8 +420,15 @@ func (s *scanner) transaction(verb string) {
 // show reads a SHOW, behind that word.
 func (s *scanner) show() {
 	for ; s.token != tokenEnd && (s.token != tokenMark || s.mark != ';'); s.next() {
-		if s.token == tokenWord && (string(s.word) == "warnings" || string(s.word) == "errors") {
+		if s.token != tokenWord {
+			continue
+		}
+		switch string(s.word) {
+		case "warnings", "errors":
 			s.j.traits |= diagnostics
+		case "where":
+			s.rest(false)
+			return
 		}
 	}
 }

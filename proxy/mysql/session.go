@@ -2,6 +2,7 @@ package mysql
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/sluicedb/sluice/protocol/mywire"
 )
@@ -67,7 +68,7 @@ type lease struct {
 	longs   int  // statements with parameters sent ahead
 	dirty   bool // to be reset before the next client
 	spoilt  bool // not for another client
-	seen    bool // what it has run can be seen, reset or not
+	seen    bool // something of it is there to be seen, reset or not
 	ownID   bool // LAST_INSERT_ID() of the origin connection is the client's
 	askID   bool // it may have changed unseen
 
@@ -92,7 +93,7 @@ func (c *client) autocommit() bool { return c.status.Has(mywire.StatusAutocommit
 func (c *client) noteText(failed bool, before mywire.Status) {
 	l, j := &c.lease, &c.running
 	t := j.traits
-	if t&^(moves|inserts|readsLastID|setsLastID|diagnostics|countsRows|changesTables|loadsLocal|unseen|setsOnly|schemaless) != 0 {
+	if t&^(moves|inserts|readsLastID|setsLastID|diagnostics|countsRows|changesTables|loadsLocal|unseen|setsOnly|schemaless|foreign|escapesWide) != 0 {
 		if failed && t&several == 0 { // what it has done before goes
 			l.dirty = l.dirty || t&(takesLocks|assignsVars|unmovable|prepares|makesTemps|calls) != 0
 		} else {
@@ -101,10 +102,10 @@ func (c *client) noteText(failed bool, before mywire.Status) {
 				j.dropped, j.deallocated = nil, nil
 			}
 			c.noteKept(j)
-			c.noteTransaction(t)
+			c.noteTransaction(j.traits)
 		}
 	}
-	if t&calls != 0 || t&unseen != 0 && (t&takesLocks != 0 || t&moves == 0 || c.session.multi) {
+	if t&(calls|foreign|unseen) != 0 || t&escapesWide != 0 && !c.readsPlainly() {
 		l.dirty = true
 	}
 	if l.holds&holdOneShot != 0 && t&oneShot == 0 && !c.status.Has(mywire.StatusInTrans) &&
@@ -127,8 +128,12 @@ func (c *client) noteKept(j *judgement) {
 	if t&unmovable != 0 {
 		l.pins |= pinUnknown
 	}
+	l.seen = l.seen || t&staysSet != 0
+	if t&makesTemps != 0 && len(j.made) == 0 || t&renames != 0 && len(l.temps) > 0 {
+		l.pins |= pinUnknown
+	}
 	if t&(makesTemps|dropsTables) != 0 {
-		l.temps = l.names(l.temps, j.dropped, j.made)
+		l.temps = l.names(l.temps, c.qualified(j.dropped), c.qualified(j.made))
 		l.pin(pinTemps, len(l.temps) > 0)
 	}
 	if t&takesLocks != 0 {
@@ -149,6 +154,24 @@ func (c *client) noteKept(j *judgement) {
 	if t&locksTables != 0 {
 		l.pin(pinTables, true)
 	}
+}
+
+// qualified are names of tables with their schema.
+func (c *client) qualified(names []string) []string {
+	all := make([]string, len(names))
+	for i, name := range names {
+		if all[i] = name; !strings.Contains(name, ".") {
+			all[i] = c.session.state.schema + "." + name
+		}
+	}
+	return all
+}
+
+// readsPlainly reports whether no byte of the client's texts that looks like a backslash
+// or a backtick is half of a character.
+func (c *client) readsPlainly() bool {
+	charset, set := c.session.state.get("character_set_client")
+	return !set || plainCharsets[charset]
 }
 
 func (l *lease) pin(reason pins, is bool) {

@@ -10,6 +10,12 @@ func set(words string) map[string]bool {
 	return m
 }
 
+// IsKnown reports whether a word in lower case may stand before a parenthesis without
+// calling what somebody has made.
+func IsKnown(word []byte) bool {
+	return pure[string(word)] || keywords[string(word)] || clocks[string(word)] || harmless[string(word)]
+}
+
 // pure are functions of MySQL's and MariaDB's own whose value depends on nothing but
 // their arguments and on session variables that are part of every key. Where a server
 // has none of a name somebody may have made one, which the catalog tells.
