@@ -414,3 +414,24 @@ func TestExpel(t *testing.T) {
 		t.Errorf("after its transaction: %s", got)
 	}
 }
+
+// A driver that says goodbye is none that was lost, though it leaves a transaction open.
+func TestGoodbyeIsNoLoss(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	for _, tt := range []struct {
+		leave func(*wire)
+		lost  uint64
+	}{
+		{func(x *wire) { x.send(&pgproto3.Terminate{}) }, 0},
+		{func(x *wire) { x.conn.Close() }, 1},
+	} {
+		x := w.wire(t)
+		x.want("C:BEGIN Z:T", q("begin"))
+		tt.leave(x)
+		w.wire(t).want("T D:1 C:SELECT_1 Z:I", q("select 1")) // on the connection that it had
+		if got := w.db.Counts().ClientsGone; got != tt.lost {
+			t.Errorf("%d clients were lost, want %d", got, tt.lost)
+		}
+	}
+}

@@ -161,7 +161,7 @@ func TestPinPolicy(t *testing.T) {
 			t.Errorf("y: %s", got)
 		}
 	}
-	if got := w.db.Counts().PinnedBy["unknown"]; got != 1 {
+	if got := w.db.Counts().PinnedBy["unseen_change"]; got != 1 {
 		t.Errorf("%d clients keep a connection", got)
 	}
 	x.want("C:DISCARD_ALL Z:I", q("discard all"))

@@ -82,6 +82,7 @@ type client struct {
 	unnamedHas  judgement
 	bound       bound // by the last Bind of this lease
 	settings    cacheSettings
+	parted      bool           // it has said goodbye
 	inner       bool           // it asks on behalf of others: see runner
 	writes      writes         // not yet known to be committed
 	altered     bool           // a command that changes the catalog was told of in this transaction
@@ -118,6 +119,7 @@ type partial struct {
 // serve runs until the driver leaves or must. It takes no deferred leave: what panics may hold the lock, and should end the process.
 func (c *client) serve() error {
 	err := c.steps()
+	c.parted = errors.Is(err, errTerminated)
 	c.end()
 	return err
 }

@@ -100,7 +100,7 @@ var pinReasons = [...]struct {
 	name   string
 }{
 	{query.Locks, "advisory_lock"}, {query.Temps, "temporary_table"}, {query.Holds, "cursor_with_hold"},
-	{query.Prepares, "prepare"}, {query.Dirty, "unknown"},
+	{query.Prepares, "prepare"}, {query.Dirty, "unseen_change"},
 }
 
 // pin counts a client more or less that has the reasons.

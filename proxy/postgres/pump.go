@@ -204,7 +204,9 @@ func (c *client) abandon() {
 	if c.origin == nil {
 		return
 	}
-	c.db.counts.clientsGone.Add(1)
+	if !c.parted {
+		c.db.counts.clientsGone.Add(1)
+	}
 	half := c.taking.left > 0 || c.copying || c.requests.pending() > 0
 	if c.left.session&query.Spoilt == 0 && c.calmDown(half) != nil {
 		half = true
