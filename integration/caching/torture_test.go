@@ -203,8 +203,6 @@ func (m *model) write(c *torturer, unseen bool) {
 	switch n := c.IntN(20); {
 	case unseen:
 		_, err = c.conn.Exec(ctx, "do $$begin update "+m.schema(c.schema)+"."+name+" set v = v + 1; end$$")
-	default:
-		_, err = c.conn.Exec(ctx, "update "+name+" set v = v + 1 where id = $1", 1)
 	case n < 4:
 		_, err = c.conn.Exec(ctx, "with x as (update "+name+" set v = v + 1 returning v) select v from x")
 	case n < 9:
@@ -222,6 +220,8 @@ func (m *model) write(c *torturer, unseen bool) {
 		} else {
 			err = tx.Commit(ctx)
 		}
+	default:
+		_, err = c.conn.Exec(ctx, "update "+name+" set v = v + 1 where id = $1", 1)
 	}
 	if err != nil {
 		m.t.Errorf("write: %v", err)
