@@ -211,11 +211,11 @@ func TestPooling58Warnings(t *testing.T) {
 				t.Errorf("old warnings: %s", got)
 			}
 		}
-		exec(t, a, "CREATE TABLE IF NOT EXISTS counted (id int)")
-		exec(t, a, "DELETE FROM counted")
-		exec(t, a, "INSERT INTO counted VALUES (1), (2), (3)")
+		exec(t, a, "CREATE TABLE IF NOT EXISTS row_counted (id int)")
+		exec(t, a, "DELETE FROM row_counted")
+		exec(t, a, "INSERT INTO row_counted VALUES (1), (2), (3)")
 		want(t, a, "SELECT ROW_COUNT()", "3")
-		value(t, a, "SELECT SQL_CALC_FOUND_ROWS id FROM counted LIMIT 1")
+		value(t, a, "SELECT SQL_CALC_FOUND_ROWS id FROM row_counted LIMIT 1")
 		value(t, b, "SELECT 1")
 		want(t, a, "SELECT FOUND_ROWS()", "3")
 	})
