@@ -173,6 +173,26 @@ func TestPooling44(t *testing.T) {
 	x.got("T E:57014 Z:I")
 }
 
+// A connection that ends with an error of the origin's own ends as TLS wants it.
+func TestPooling45Goodbye(t *testing.T) {
+	t.Parallel()
+	w, trust := withTLS(t, nil)
+	x, err := w.tryWireAs(t, func(cfg *pgconn.Config) {
+		cfg.TLSConfig, cfg.RuntimeParams["work_mem"] = trust, "much"
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.send(q("select 1"))
+	m, err := x.next()
+	if e, ok := m.(*pgproto3.ErrorResponse); !ok || e.Severity != "FATAL" || e.Code != "22023" || !strings.Contains(e.Message, "work_mem") {
+		t.Errorf("%+v, %v", m, err)
+	}
+	if n, err := x.conn.Read(make([]byte, 1)); n > 0 || err != io.EOF {
+		t.Errorf("behind the error: %d bytes, %v", n, err)
+	}
+}
+
 // psql on PostgreSQL 18's libpq insists on what is new in it.
 func TestPooling44Libpq(t *testing.T) {
 	t.Parallel()

@@ -3,6 +3,7 @@ package postgres
 import (
 	"errors"
 	"fmt"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -303,7 +304,19 @@ func (c *client) fail(err error) error {
 	e.Fatal = true
 	_ = c.conn.SetWriteDeadline(time.Now().Add(time.Second))
 	_, _ = c.conn.Write(e.Append(nil))
+	goodbye(c.conn.Conn)
 	return err
+}
+
+// goodbye says in TLS that nothing follows: libpq takes an end without that for a
+// fault of the network, and says so beside the error.
+func goodbye(nc net.Conn) {
+	if secure, ok := nc.(interface {
+		NetConn() net.Conn
+		CloseWrite() error
+	}); ok {
+		_ = secure.CloseWrite()
+	}
 }
 
 // end leaves nothing of the client behind.
