@@ -48,6 +48,7 @@ func TestPrintExplanation(t *testing.T) {
 		{v4.QueryExplanation{Status: "volatile", Reason: "it calls random, which is not IMMUTABLE"}, []string{"no", "volatile", "it calls random"}},
 		{v4.QueryExplanation{Status: "notaquery", Reason: "the statement is no SELECT", Writes: []string{"public.a"}}, []string{"what is cached of public.a is stale after it"}},
 		{v4.QueryExplanation{Status: "notaquery", Reason: "the statement is no SELECT", Writes: []string{"any"}}, []string{"it may change any table"}},
+		{v4.QueryExplanation{Status: "parseerror", Reason: "the statement was not understood", Writes: []string{"any"}}, []string{"not understood", "the origin gets it as it is"}},
 	} {
 		var out bytes.Buffer
 		if err := (&app{out: &out}).printExplanation(c.e); err != nil {

@@ -83,6 +83,8 @@ func (a *app) printExplanation(e v4.QueryExplanation) error {
 	}
 	switch {
 	case len(e.Writes) == 0:
+	case e.Status == "parseerror":
+		fields = append(fields, [2]string{"changes", "the origin gets it as it is; if it runs it, all that is cached of the database is stale after it"})
 	case e.Writes[0] == "any":
 		fields = append(fields, [2]string{"changes", "it may change any table: all that is cached of the database is stale after it"})
 	default:
