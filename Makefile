@@ -5,7 +5,9 @@ GO        ?= go
 FUZZTIME  ?= 10s
 # A checkout that git cannot read (another owner, no .git) builds without a commit in its version.
 BUILDVCS  := $(shell git rev-parse --verify -q HEAD >/dev/null 2>&1 && echo true || echo false)
-BUILD     := CGO_ENABLED=0 $(GO) build -trimpath -buildvcs=$(BUILDVCS)
+# Whatever needs no race detector is compiled in one way, and so once.
+PLAIN     := CGO_ENABLED=0 GOFLAGS=-trimpath
+BUILD     := $(PLAIN) $(GO) build -buildvcs=$(BUILDVCS)
 UNIT       = $$($(GO) list ./... | grep -v /integration) ./integration/structure
 
 # What the oldest and the newest PostgreSQL are tried with each time; the machine's own has everything.
@@ -31,7 +33,7 @@ test-versions: ## the PostgreSQL suite on every release from 12 to 18 (VERSIONS=
 	@scripts/install.sh postgres node
 	@for v in $(or $(VERSIONS),$$(scripts/postgres.sh list)); do \
 	  bin=$$(scripts/postgres.sh $$v) && echo "PostgreSQL $$v" && \
-	  SLUICE_POSTGRES_BIN=$$bin $(GO) test -count=1 -timeout 10m -run '$(RUN)' ./integration/pooling || exit 1; done
+	  SLUICE_POSTGRES_BIN=$$bin $(PLAIN) $(GO) test -count=1 -timeout 10m -run '$(RUN)' ./integration/pooling || exit 1; done
 
 test-rust: ## tokio-postgres, with Debian's compiler and crates (minutes to install and to compile)
 	@scripts/install.sh postgres rust
@@ -40,8 +42,8 @@ test-rust: ## tokio-postgres, with Debian's compiler and crates (minutes to inst
 lint: ## gofmt, go vet and staticcheck, the version pinned in go.mod
 	@unformatted=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); \
 	  if [ -n "$$unformatted" ]; then echo "not formatted (make fmt):"; echo "$$unformatted"; exit 1; fi
-	$(GO) vet ./...
-	$(GO) tool staticcheck ./...
+	$(PLAIN) $(GO) vet ./...
+	$(PLAIN) $(GO) tool staticcheck ./...
 
 fmt: ## format every Go file
 	gofmt -w $$(git ls-files -co --exclude-standard '*.go')

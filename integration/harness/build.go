@@ -24,7 +24,7 @@ func Build(ctx context.Context, dir string, race bool, packages ...string) error
 	cmd.Dir = root
 	cmd.Env = os.Environ()
 	if !race {
-		cmd.Env = append(cmd.Env, "CGO_ENABLED=0")
+		cmd.Env = append(cmd.Env, "CGO_ENABLED=0", "GOFLAGS=-trimpath") // as make build does: it is compiled once
 	}
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("go build %s: %w\n%s", strings.Join(packages, " "), err, out)
