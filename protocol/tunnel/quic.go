@@ -110,7 +110,7 @@ type quicStream struct {
 	qs    *quic.Stream
 	conn  *quic.Conn                        // for the addresses
 	wmu   sync.Mutex                        // held by Write: quic.Stream.Close must not run at the same time
-	ended atomic.Pointer[stream.ResetError] // the Reset made by this side, closed after a Close, nil before either
+	ended atomic.Pointer[stream.ResetError] // the Reset made by this side or read of the peer's, closed after a Close, nil before any
 	peek  [1]byte
 }
 
@@ -120,9 +120,20 @@ var closed = new(stream.ResetError)
 func (s *quicStream) Read(p []byte) (int, error) {
 	n, err := s.qs.Read(p)
 	if err != nil {
-		err = s.explain(err)
+		err = s.cannotRead(err)
 	}
 	return n, err
+}
+
+// cannotRead explains an error of reading. A reset by the peer is one of both directions: its
+// STOP_SENDING may come a moment after the RESET_STREAM, and no Write may succeed in between.
+func (s *quicStream) cannotRead(err error) error {
+	err = s.explain(err)
+	var reset *stream.ResetError
+	if errors.As(err, &reset) && reset.Remote && s.ended.CompareAndSwap(nil, reset) {
+		s.qs.CancelWrite(quic.StreamErrorCode(reset.Code))
+	}
+	return err
 }
 
 func (s *quicStream) WaitRead() error {
@@ -130,7 +141,7 @@ func (s *quicStream) WaitRead() error {
 	if err == nil {
 		return nil
 	}
-	if err = s.explain(err); err == io.EOF {
+	if err = s.cannotRead(err); err == io.EOF {
 		return nil
 	}
 	return err
