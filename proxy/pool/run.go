@@ -38,10 +38,8 @@ func (p *Pool[C]) Run(ctx context.Context) {
 	defer t.Stop()
 	for ctx.Err() == nil {
 		p.expire(time.Now())
-		n, why := p.wanted(time.Now())
-		for ; n > 0; n-- {
+		for range p.wanted(time.Now()) {
 			dials.Go(func() { p.dial(ctx) })
-			p.count(why)
 		}
 		select {
 		case <-ctx.Done():
@@ -54,12 +52,12 @@ func (p *Pool[C]) Run(ctx context.Context) {
 	p.closers.Wait()
 }
 
-// wanted says how many dials to start and what for, and counts them as in flight.
-func (p *Pool[C]) wanted(now time.Time) (int, Occasion) {
+// wanted says how many dials to start, and counts them.
+func (p *Pool[C]) wanted(now time.Time) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if now.Before(p.retryAt) {
-		return 0, Demand
+		return 0
 	}
 	total := len(p.live) - p.old + p.dialing
 	demand := p.line.n - p.dialing
@@ -73,13 +71,8 @@ func (p *Pool[C]) wanted(now time.Time) (int, Occasion) {
 	}
 	n = max(n, 0)
 	p.dialing += n
-	return n, why
-}
-
-func (p *Pool[C]) count(why Occasion) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.stats.Dials[why]++
+	p.stats.Dials[why] += uint64(n)
+	return n
 }
 
 // limit is the most connections at the moment. The lock is held.
