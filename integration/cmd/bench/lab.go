@@ -132,7 +132,10 @@ func newPostgres(ctx context.Context, o options) (l *lab, err error) {
 		return nil, err
 	}
 	l.entries = append(l.entries, own)
-	return l, l.addSluice(ctx, pg)
+	if err := l.addSluice(ctx, pg); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 // certify makes the certificate of the poolers.

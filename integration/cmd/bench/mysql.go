@@ -56,7 +56,10 @@ func newMySQL(ctx context.Context, o options) (l *lab, err error) {
 		return nil, err
 	}
 	l.entries = append(l.entries, own)
-	return l, l.addPostgres(ctx)
+	if err := l.addPostgres(ctx); err != nil {
+		return nil, err
+	}
+	return l, nil
 }
 
 // warm logs in over TLS, after which the server knows the user's password and asks for less without TLS.
