@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/stream/socket"
 )
 
 // DirectOrigins says which origins a proxy reaches without a tunnel.
@@ -58,7 +59,11 @@ func (p *Proxy) dialDirect(ctx context.Context, address string) (net.Conn, error
 		}
 		return stream.GiveUp(network, address, c)
 	}}
-	return d.DialContext(ctx, "tcp", address)
+	c, err := d.DialContext(ctx, "tcp", address)
+	if err != nil {
+		return nil, err
+	}
+	return socket.New(c), nil
 }
 
 // notPublic are the blocks that IANA's special-purpose address registries

@@ -6,6 +6,8 @@ import (
 	"net"
 	"syscall"
 
+	"github.com/sluicedb/sluice/protocol/stream/socket"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -14,7 +16,6 @@ type waiter struct {
 	raw   syscall.RawConn
 	ready func(fd uintptr) bool
 	asked bool // ready has parked once: the poller's word is enough the second time
-	fds   [1]unix.PollFd
 }
 
 // init keeps raw nil for connections that are no sockets, which are then always taken as readable.
@@ -30,15 +31,9 @@ func (w *waiter) check(fd uintptr) bool {
 		return true
 	}
 	w.asked = true
-	w.fds[0] = unix.PollFd{Fd: int32(fd), Events: unix.POLLIN}
-	for {
-		n, err := unix.Poll(w.fds[:], 0)
-		if err == unix.EINTR { // the runtime's own signals come at any time
-			continue
-		}
-		// Any other error counts as readable: the Read that follows knows better.
-		return n != 0 || err != nil
-	}
+	got, err := socket.Poll(fd, unix.POLLIN)
+	// An error counts as readable: the Read that follows knows better.
+	return got != 0 || err != nil
 }
 
 func (w *waiter) read() error {

@@ -11,6 +11,8 @@ import (
 	"net/url"
 	"time"
 
+	"github.com/sluicedb/sluice/protocol/stream/socket"
+
 	"github.com/coder/websocket"
 	"golang.org/x/net/http/httpproxy"
 )
@@ -35,7 +37,7 @@ func dialWS(ctx context.Context, addr string, prefer int, conf *tls.Config) (*ws
 			if err != nil {
 				return nil, err
 			}
-			return &gatherer{Conn: c}, nil
+			return &gatherer{Conn: socket.New(c)}, nil
 		},
 		DisableKeepAlives:  true,
 		DisableCompression: true,

@@ -7,6 +7,7 @@ import (
 	"sync"
 
 	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/stream/socket"
 )
 
 const (
@@ -27,7 +28,7 @@ func (g gathering) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &gatherer{Conn: c}, nil
+	return &gatherer{Conn: socket.New(c)}, nil
 }
 
 // gatherer is a TCP connection below TLS. TLS writes each record by itself, and a session's message has up to seventeen of them: what is

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sluicedb/sluice/protocol/mywire"
+	"github.com/sluicedb/sluice/protocol/stream/socket"
 )
 
 // loginTimeout is LoginTimeout's default: Hyperdrive's connect limit
@@ -126,7 +127,7 @@ func (s *Server) accept(ctx context.Context, ln net.Listener) error {
 			nc.Close()
 			continue
 		}
-		s.work.Go(func() { s.handle(nc) })
+		s.work.Go(func() { s.handle(socket.New(nc)) })
 	}
 }
 
@@ -257,7 +258,7 @@ const lingerFor = time.Second
 // linger lets a driver that was just saying something read the goodbye: closing
 // with something unread would reset the connection, goodbye included.
 func linger(nc net.Conn) {
-	if tc, ok := nc.(*net.TCPConn); ok && tc.CloseWrite() == nil && tc.SetReadDeadline(time.Now().Add(lingerFor)) == nil {
-		_, _ = io.Copy(io.Discard, io.LimitReader(tc, 1<<20)) // the driver's patience is no better than ours
+	if c, ok := nc.(*socket.Conn); ok && c.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(lingerFor)) == nil {
+		_, _ = io.Copy(io.Discard, io.LimitReader(c, 1<<20)) // the driver's patience is no better than ours
 	}
 }

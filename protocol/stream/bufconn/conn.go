@@ -9,6 +9,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sluicedb/sluice/protocol/stream/socket"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -178,23 +180,15 @@ func (c *Conn) readSocket(fd uintptr) bool {
 	if !held {
 		c.take()
 	}
-	for {
-		n, err := syscall.Read(int(fd), c.buf[c.w:])
-		switch {
-		case err == syscall.EINTR:
-			continue
-		case err == syscall.EAGAIN:
-			if !held {
-				c.Release()
-			}
-			return false
-		case err != nil:
-			c.readE = err
-		default:
-			c.readN = n
+	n, err := socket.Read(fd, c.buf[c.w:])
+	if err == syscall.EAGAIN {
+		if !held {
+			c.Release()
 		}
-		return true
+		return false
 	}
+	c.readN, c.readE = n, err
+	return true
 }
 
 // fillHead waits with no more than a header's worth of memory. A TLS connection
@@ -264,15 +258,10 @@ func (c *Conn) Quiet() bool {
 	return c.SetReadDeadline(time.Time{}) == nil && quiet
 }
 
-// peek looks whether the socket has nothing to read. It asks by poll, which takes
-// no address that would have to be allocated.
+// peek looks whether the socket has nothing to read.
 func (c *Conn) peek(fd uintptr) {
-	p := [1]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN | unix.POLLRDHUP}}
-	n, err := unix.Poll(p[:], 0)
-	for err == unix.EINTR {
-		n, err = unix.Poll(p[:], 0)
-	}
-	c.silent = n == 0 && err == nil
+	got, err := socket.Poll(fd, unix.POLLIN|unix.POLLRDHUP)
+	c.silent = got == 0 && err == nil
 }
 
 // Gone reports, without blocking, whether the peer has closed or reset its side
@@ -284,9 +273,8 @@ func (c *Conn) Gone() bool {
 	}
 	gone := false
 	err := c.socket.Control(func(fd uintptr) {
-		p := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
-		n, err := unix.Poll(p, 0)
-		gone = err == nil && n == 1 && p[0].Revents&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
+		got, err := socket.Poll(fd, unix.POLLRDHUP)
+		gone = err == nil && got&(unix.POLLRDHUP|unix.POLLHUP|unix.POLLERR) != 0
 	})
 	return err != nil || gone
 }

@@ -6,11 +6,13 @@ import (
 	"net"
 	"sync/atomic"
 	"syscall"
+
+	"github.com/sluicedb/sluice/protocol/stream/socket"
 )
 
 // TCP returns c as a Conn, and owns it. Reset sends an RST, which carries no code: the peer reads CodeAborted.
 func TCP(c *net.TCPConn) Conn {
-	return newSocket(c, c.CloseWrite, func() error {
+	return newPlain(c, c.CloseWrite, func() error {
 		// A linger of 0 turns the close into an RST. It fails only on a socket that is closed already.
 		_ = c.SetLinger(0)
 		return c.Close()
@@ -20,12 +22,12 @@ func TCP(c *net.TCPConn) Conn {
 // Unix returns c as a Conn, and owns it. Unix sockets know no RST: after Reset the peer's writes fail, and its reads fail only if
 // it had sent what this side had not read.
 func Unix(c *net.UnixConn) Conn {
-	return newSocket(c, c.CloseWrite, c.Close)
+	return newPlain(c, c.CloseWrite, c.Close)
 }
 
-// socket is a TCP or unix socket. It hides ReadFrom and WriteTo: their splice holds a pipe, two more descriptors, for each
+// plain is a TCP or unix socket. It hides ReadFrom and WriteTo: their splice holds a pipe, two more descriptors, for each
 // direction for as long as a copy runs.
-type socket struct {
+type plain struct {
 	net.Conn
 	closeWrite func() error
 	abort      func() error
@@ -35,13 +37,13 @@ type socket struct {
 	finished   atomic.Bool   // CloseWrite was called
 }
 
-func newSocket(c net.Conn, closeWrite, abort func() error) *socket {
-	s := &socket{Conn: c, closeWrite: closeWrite, abort: abort}
+func newPlain(c net.Conn, closeWrite, abort func() error) *plain {
+	s := &plain{Conn: socket.New(c), closeWrite: closeWrite, abort: abort}
 	s.wait.init(c)
 	return s
 }
 
-func (s *socket) Read(p []byte) (int, error) {
+func (s *plain) Read(p []byte) (int, error) {
 	n, err := s.Conn.Read(p)
 	switch {
 	case err == io.EOF && s.wasReset():
@@ -55,11 +57,11 @@ func (s *socket) Read(p []byte) (int, error) {
 // wasReset reports whether the EOF that was read is none. The system tells of a reset once, be it to a Write, and then reads as
 // EOF. A socket that has an EOF from its peer and has not sent its own is still connected. The order matters: CloseWrite notes
 // that it was called before the system can say that the socket is no longer connected on its account.
-func (s *socket) wasReset() bool {
+func (s *plain) wasReset() bool {
 	return s.broken.Load() || !s.wait.connected() && !s.finished.Load()
 }
 
-func (s *socket) Write(p []byte) (int, error) {
+func (s *plain) Write(p []byte) (int, error) {
 	n, err := s.Conn.Write(p)
 	if err != nil {
 		err = s.explain(err)
@@ -67,14 +69,14 @@ func (s *socket) Write(p []byte) (int, error) {
 	return n, err
 }
 
-func (s *socket) WaitRead() error {
+func (s *plain) WaitRead() error {
 	if err := s.wait.read(); err != nil {
 		return s.explain(err)
 	}
 	return nil
 }
 
-func (s *socket) CloseWrite() error {
+func (s *plain) CloseWrite() error {
 	s.finished.Store(true)
 	err := s.closeWrite()
 	switch {
@@ -85,7 +87,7 @@ func (s *socket) CloseWrite() error {
 	return s.explain(err)
 }
 
-func (s *socket) Reset(code Code) error {
+func (s *plain) Reset(code Code) error {
 	if !s.code.CompareAndSwap(0, uint32(code)) {
 		return nil
 	}
@@ -96,7 +98,7 @@ func (s *socket) Reset(code Code) error {
 }
 
 // explain turns what the system says about an aborted socket into a ResetError.
-func (s *socket) explain(err error) error {
+func (s *plain) explain(err error) error {
 	switch {
 	case errors.Is(err, net.ErrClosed):
 		if code := s.code.Load(); code != 0 {
