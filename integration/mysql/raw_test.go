@@ -198,19 +198,28 @@ func (r *raw) reset(t testing.TB) {
 	r.expectOK(t)
 }
 
+// direct connects to the server itself.
+func (s server) direct(t testing.TB, schema string) *raw {
+	t.Helper()
+	nc, err := net.Dial("tcp", s.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := mywire.Connect(t.Context(), nc, &mywire.ConnectConfig{
+		User: s.user, Password: s.password, TLS: s.tls(t), Schema: schema, Capabilities: rawCaps | mywire.CapMultiStatements, Collation: 45,
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { got.Conn.Close() })
+	return &raw{Conn: got.Conn, caps: got.Capabilities}
+}
+
 // admin asks the origin itself for a number.
 func (w *world) admin(t testing.TB, query string) (n int) {
 	t.Helper()
-	nc, err := net.Dial("tcp", w.server.addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got, err := mywire.Connect(t.Context(), nc, &mywire.ConnectConfig{User: w.user, Password: w.password, TLS: w.tls(t), Capabilities: rawCaps, Collation: 45})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer got.Conn.Close()
-	r := &raw{Conn: got.Conn, caps: got.Capabilities}
+	r := w.direct(t, "")
+	defer r.Close()
 	r.send(t, mywire.ComQuery, query)
 	rows, _, failed := r.rows(t, mywire.ComQuery)
 	if failed != nil || len(rows) == 0 {

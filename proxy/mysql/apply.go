@@ -15,9 +15,7 @@ func (c *client) apply() *mywire.Error {
 		c.detach() // an origin connection cannot go back to none
 		return errNoSchema
 	}
-	if c.needsLastID() {
-		defer c.putLastID() // the origin has that of whom it served last
-	}
+	defer c.putID(c.idsFor())
 	if o.multi != s.multi {
 		c.putOption()
 	}
@@ -52,28 +50,6 @@ func (c *client) putOwn(cmd mywire.Command, text string) {
 
 // errNoSchema is of a client whose schema is gone.
 var errNoSchema = mywire.Errorf(mywire.CodeNoDB, "No database selected")
-
-// needsLastID reports whether the command may ask for LAST_INSERT_ID(), or leave it
-// alone where it would be asked for behind it.
-func (c *client) needsLastID() bool {
-	t := c.running.traits
-	if t&readsLastID != 0 && !c.db.readsIDs.Load() {
-		c.db.readsIDs.Store(true)
-	}
-	if c.lease.ownID {
-		return false
-	}
-	implied, _ := c.session.state.get("sql_auto_is_null")
-	return t&(readsLastID|setsLastID) != 0 || t&unseen != 0 && c.lastID != 0 || implied == "ON" || t&inserts != 0 && c.db.readsIDs.Load()
-}
-
-// putLastID makes LAST_INSERT_ID() the client's, where there is an origin connection.
-func (c *client) putLastID() {
-	if c.origin != nil && !c.lease.spoilt {
-		c.putOwn(mywire.ComQuery, "SET SESSION last_insert_id="+itoa(c.lastID))
-		c.lease.ownID = true
-	}
-}
 
 func appendCommand(b []byte, cmd mywire.Command, text string) []byte {
 	b, start := mywire.BeginPacket(b, 0)

@@ -9,8 +9,9 @@ import (
 
 // leftovers are what a client leaves on an origin connection.
 type leftovers struct {
-	dirty  bool // to be reset
-	spoilt bool // not for another client
+	id     *idAnswer // to be told; nil: nobody waits for it
+	dirty  bool      // to be reset
+	spoilt bool      // not for another client
 }
 
 // giveBack returns an origin connection to the pool, cleaned of what a client
@@ -27,12 +28,16 @@ func (s *Server) giveBack(o *origin, left leftovers) {
 
 // clean makes an origin connection fit for the next client, or discards it.
 func (s *Server) clean(o *origin, left leftovers) {
+	if left.id != nil && o.tellID(left.id) != nil {
+		left.spoilt = true
+	}
 	timeout := time.NewTimer(cancelTimeout + time.Second)
 	defer timeout.Stop()
-	if c := o.cancelling(); c != nil {
+	canceled := o.cancelling()
+	if canceled != nil {
 		// A cancel that is on its way would hit whoever comes next.
 		select {
-		case <-c:
+		case <-canceled:
 		case <-timeout.C:
 			o.pool().Discard(o)
 			return
@@ -41,7 +46,7 @@ func (s *Server) clean(o *origin, left leftovers) {
 	o.mu.Lock()
 	doubtful := o.doubtful
 	o.mu.Unlock()
-	if left.spoilt || doubtful || o.reset() != nil {
+	if left.spoilt || doubtful || (left.dirty || canceled != nil) && o.reset() != nil {
 		o.pool().Discard(o)
 		return
 	}
@@ -75,7 +80,7 @@ func (o *origin) reset() error {
 	} else if role != o.role {
 		return errRole
 	}
-	o.state = newState(nil, o.state.schema)
+	o.state, o.lastID = newState(nil, o.state.schema), 0
 	o.prepared.clear()
 	o.mu.Lock()
 	o.canceled = nil
@@ -93,4 +98,4 @@ func isInterrupted(err error) bool {
 }
 
 // beginning is what a session of the proxy's begins with.
-const beginning = "SET SESSION " + trackers + ", character_set_client=45, character_set_results=45, collation_connection=45"
+const beginning = "SET SESSION " + trackers + ", character_set_client=45, character_set_results=45, collation_connection=45, last_insert_id=0"

@@ -55,10 +55,11 @@ type client struct {
 	lastStatement  uint32
 	statementBytes int // of their texts
 
-	lastID   uint64 // what LAST_INSERT_ID() is
-	affected int64  // what ROW_COUNT() is
-	found    uint64 // what FOUND_ROWS() is
-	warned   []byte // the rows of SHOW WARNINGS, as packets; nil: none
+	lastID   uint64    // what LAST_INSERT_ID() was, before idAnswer
+	idAnswer *idAnswer // what it is now; nil: as it was
+	affected int64     // what ROW_COUNT() is
+	found    uint64    // what FOUND_ROWS() is
+	warned   []byte    // the rows of SHOW WARNINGS, as packets; nil: none
 
 	recording *recording // of the command under way; nil: none
 	missed    int        // why the statement was not looked up
@@ -259,7 +260,7 @@ func (c *client) detach() {
 		l.spoilt = true
 	}
 	c.settleWrites(l.spoilt)
-	left := leftovers{dirty: l.dirty || c.busy() || c.db.cfg.Load().AlwaysReset, spoilt: l.spoilt || l.seen}
+	left := leftovers{id: c.leaveID(), dirty: l.dirty || c.busy() || c.db.cfg.Load().AlwaysReset, spoilt: l.spoilt || l.seen}
 	c.lease = lease{}
 	c.status &^= mywire.StatusInTrans | mywire.StatusInTransReadOnly
 	c.give, c.owed = giving{}, 0

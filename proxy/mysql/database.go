@@ -81,7 +81,6 @@ type Database struct {
 	goodStates  sync.Map                // ids of states that an origin accepted
 	goodCount   atomic.Int64
 	goodLogin   atomic.Pointer[string] // the password that an origin accepted last
-	readsIDs    atomic.Bool            // a client has asked for LAST_INSERT_ID() in SQL
 	counts      counts
 	generations dialect.Generations
 	failover    dialect.Failover

@@ -28,9 +28,7 @@ func (c *client) finish(before mywire.Status, wrote error) error {
 	}
 	c.noteCursor()
 	c.noteText(g.err != nil, before)
-	if c.running.traits&setsLastID != 0 {
-		l.askID = true
-	}
+	c.noteID()
 	if c.running.traits&releases != 0 && g.err == nil { // as the server has closed its side
 		l.spoilt = true
 		_ = c.writeReplies()
@@ -76,7 +74,7 @@ var fatal = map[uint16]bool{
 func (c *client) needsAsking() bool {
 	g, t := &c.give, c.running.traits
 	return g.err != nil || c.lease.askCollation || t&(takesLocks|freesLocks) != 0 && c.lease.pins&pinLocks != 0 || !c.stays() &&
-		(c.lease.askID || t&countsRows != 0 || g.end.Warnings > 0 && t&diagnostics == 0)
+		(t&countsRows != 0 || g.end.Warnings > 0 && t&diagnostics == 0)
 }
 
 // stays reports whether the client keeps its origin connection behind the command.
@@ -141,13 +139,6 @@ func (c *client) askBehind(t traits) error {
 			return err
 		}
 		c.found = n
-	}
-	if c.lease.askID {
-		n, err := o.number("SELECT LAST_INSERT_ID()")
-		if err != nil {
-			return err
-		}
-		c.lastID = n
 	}
 	return nil
 }

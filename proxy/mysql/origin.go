@@ -44,6 +44,7 @@ type origin struct {
 
 	prepared preparedSet
 	state    *state // in force
+	lastID   uint64 // LAST_INSERT_ID() of the time when nobody leased it
 	multi    bool   // several statements at once are allowed
 	cut      bool   // its deadlines were used to end a client; of the client's leaseMu
 

@@ -148,7 +148,7 @@ func (c *client) functionValue(what int) int64 {
 	case connectionID:
 		return int64(c.id)
 	case lastInsertID:
-		return int64(c.lastID)
+		return int64(c.lastInsertID())
 	case rowCount:
 		return c.affected
 	case countWarnings, countErrors:

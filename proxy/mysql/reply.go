@@ -219,10 +219,7 @@ func (c *client) takeEnd(packet []byte) error {
 	} else {
 		c.affected = int64(ok.AffectedRows)
 		if ok.LastInsertID != 0 {
-			c.lastID = ok.LastInsertID
-			if c.db.readsIDs.Load() { // an explicit value is no LAST_INSERT_ID()
-				c.lease.askID = true
-			}
+			c.lease.gotID, c.lease.askID = ok.LastInsertID, true
 		}
 	}
 	g.inRows = false

@@ -335,12 +335,13 @@ func (c *client) setOption(payload []byte) error {
 // resetSession takes the session back to its beginning.
 func (c *client) resetSession() {
 	if c.origin != nil {
-		c.lease.dirty = true
+		c.lease.dirty, c.lease.askID = true, false
 		c.detach()
 	}
 	s := &c.session
 	s.state = s.base.with(s.state.schema) // which stays, as with a server
 	c.forgetStatements()
+	c.idAnswer = nil
 	c.lastID, c.affected, c.found, c.warned = 0, 0, 0, nil
 	c.status = statusOf(s.state)
 }

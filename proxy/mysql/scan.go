@@ -41,7 +41,7 @@ const (
 	setsOnly                         // SET and USE, and nothing else
 	schemaless                       // one SET, USE, SHOW, CREATE or DROP DATABASE: what needs no schema
 	releases                         // COMMIT RELEASE
-	inserts                          // INSERT, REPLACE
+	inserts                          // INSERT, REPLACE, LOAD DATA, and what may be one: it may change LAST_INSERT_ID()
 	unseen                           // it was too long to be read to its end
 	foreign                          // it may call what somebody has made, or be read otherwise than it was here
 	staysSet                         // SET ROLE, SET RESOURCE GROUP: what a reset does not take back

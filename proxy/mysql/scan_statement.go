@@ -54,7 +54,11 @@ func (s *scanner) statement() {
 		s.j.traits |= schemaless
 		s.next()
 		s.show()
-	case "explain", "describe", "desc", "analyze", "check", "checksum", "optimize", "repair", "grant", "revoke", "help", "release":
+	case "analyze": // a statement that MariaDB runs, perhaps
+		s.j.traits |= inserts
+		s.next()
+		s.rest(false)
+	case "explain", "describe", "desc", "check", "checksum", "optimize", "repair", "grant", "revoke", "help", "release":
 		s.next()
 		s.rest(false)
 	default: // IF, LOOP and the like of MariaDB, say
@@ -128,7 +132,9 @@ func (s *scanner) rest(assigns bool) {
 
 // load reads LOAD, GET DIAGNOSTICS and DO.
 func (s *scanner) load(verb string) {
-	s.next()
+	if s.next(); verb == "load" {
+		s.j.traits |= inserts
+	}
 	for s.token == tokenWord && verb != "do" {
 		switch string(s.word) {
 		case "local":
@@ -167,6 +173,9 @@ func (s *scanner) define() {
 			s.prepared(&s.j.deallocated, deallocates)
 			return
 		case "table", "tables":
+			if verb == "create" { // of a SELECT, perhaps
+				s.j.traits |= inserts
+			}
 			s.next()
 			s.tables(verb, temporary)
 			return
@@ -261,6 +270,7 @@ func (s *scanner) prepare(verb string) {
 		}
 		s.rest(false)
 	default:
+		s.j.traits |= readsLastID | setsLastID // it may
 		if s.next(); s.token == tokenWord && string(s.word) == "immediate" {
 			s.j.traits |= unmovable
 		}

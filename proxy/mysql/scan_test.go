@@ -108,6 +108,19 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// TestJudgeInserts: what may change LAST_INSERT_ID() is an INSERT, whatever it is called.
+func TestJudgeInserts(t *testing.T) {
+	for sql, want := range map[string]bool{
+		"INSERT t VALUES ()": true, "/* a */ (replace INTO t SET a = 1)": true, "LOAD DATA LOCAL INFILE 'a' INTO TABLE t": true,
+		"CREATE TABLE t (id int AUTO_INCREMENT KEY) SELECT 1 AS a": true, "ANALYZE INSERT t VALUES ()": true, "SELECT 1; INSERT t VALUES ()": true,
+		"SELECT 1": false, "DO 1": false, "UPDATE t SET a = 1": false, "DROP TABLE t": false,
+	} {
+		if got := judge([]byte(sql)).traits&inserts != 0; got != want {
+			t.Errorf("%s: %t", sql, got)
+		}
+	}
+}
+
 func TestJudgeNames(t *testing.T) {
 	j := judge([]byte("CREATE TEMPORARY TABLE IF NOT EXISTS d.`a b` (x int); DROP TEMPORARY TABLE c, `d`; SELECT GET_LOCK('l', 1); PREPARE S FROM 'x'"))
 	if !slices.Equal(j.made, []string{"d.a b"}) || !slices.Equal(j.dropped, []string{"c", "d"}) ||

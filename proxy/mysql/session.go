@@ -69,8 +69,9 @@ type lease struct {
 	dirty   bool // to be reset before the next client
 	spoilt  bool // not for another client
 	seen    bool // something of it is there to be seen, reset or not
-	ownID   bool // LAST_INSERT_ID() of the origin connection is the client's
-	askID   bool // it may have changed unseen
+	ids     ids
+	askID   bool   // LAST_INSERT_ID() may have changed since
+	gotID   uint64 // what OK packets have said it is
 
 	askCollation bool // collation_connection has, which is not told
 
