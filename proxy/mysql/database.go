@@ -42,7 +42,6 @@ type Config struct {
 	KeepNothing bool
 	Wrote       func(w cache.Write, ddl, inDoubt bool) // tells other proxies of a write, see results.Config; nil: there are none
 	Policy      Policy                                 // what becomes of what clients change in their sessions
-	AlwaysReset bool                                   // reset an origin connection after every client that used it
 }
 
 func poolConfig(l *dialect.Limits) pool.Config[*origin] {

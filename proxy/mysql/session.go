@@ -15,7 +15,8 @@ const (
 	// force again on every origin connection, and what cannot be moved keeps the
 	// origin connection until it is gone.
 	Replay Policy = iota
-	// Reset ends it with the transaction, as Hyperdrive does.
+	// Reset ends it with the transaction, as Hyperdrive does: the origin connection is
+	// reset after it in any case, because a trigger's or a view's doing goes unseen.
 	Reset
 	// Pin is Replay: what a server's trackers tell of leaves nothing unseen.
 	Pin
