@@ -29,8 +29,9 @@ type link interface {
 	// open makes a stream and sends header on it. It waits for nothing from the peer.
 	open(ctx context.Context, header []byte) (linkStream, error)
 
-	// accept waits for the next stream of the peer. One goroutine calls it.
-	accept(ctx context.Context) (linkStream, error)
+	// accept calls each for every stream of the peer's, one at a time, until the connection has ended; or, over QUIC, ctx has. each
+	// does not block. accept is called once.
+	accept(ctx context.Context, each func(linkStream))
 
 	// closed is closed when the connection has ended, for whatever reason.
 	closed() <-chan struct{}

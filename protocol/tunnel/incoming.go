@@ -134,14 +134,10 @@ func (s *Session) Accept(ctx context.Context) (*Incoming, error) {
 func (s *Session) acceptStreams() {
 	var receivers sync.WaitGroup
 	defer receivers.Wait()
-	for {
-		ls, err := s.link.accept(s.ctx)
-		if err != nil {
-			return
-		}
+	s.link.accept(s.ctx, func(ls linkStream) {
 		st := newStream(s, ls, &s.theirs)
 		receivers.Go(func() { s.receive(st) })
-	}
+	})
 }
 
 // receive reads a stream's header and sees to it that it is answered.

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"context"
+	"errors"
 	"io"
 	"sync"
 	"sync/atomic"
@@ -56,6 +57,35 @@ func TestTunnel21OpenIsOneMessageEachWay(t *testing.T) {
 	}
 	if closed != 1 {
 		t.Errorf("a close takes %d messages, want one", closed)
+	}
+}
+
+// TestTunnel21ResetIsOneMessage counts the WebSocket messages of streams that their opener resets, one after the other: what is said so
+// that the other side may forget them goes with the next open and its answer. The least of many counts.
+func TestTunnel21ResetIsOneMessage(t *testing.T) {
+	r := startRelay(t, nil)
+	dialled, served := r.dial(t, CarrierWebSocket)
+	acc := acceptAll(dialled)
+	asked, answered := &served.link.(*yamuxLink).ws.messages, &dialled.link.(*yamuxLink).ws.messages
+	least := [2]int64{99, 99}
+	for range 20 {
+		out, in := asked.Load(), answered.Load()
+		st, peer := streamPair(t, served, acc, "db")
+		if err := st.Reset(stream.CodeCancelled); err != nil {
+			t.Fatal(err)
+		}
+		var reset *stream.ResetError
+		if _, err := peer.Read(make([]byte, 1)); !errors.As(err, &reset) || reset.Code != stream.CodeCancelled {
+			t.Fatalf("read %v, want a reset", err)
+		}
+		least = [2]int64{min(least[0], asked.Load()-out), min(least[1], answered.Load()-in)}
+	}
+	if least != [2]int64{2, 1} {
+		t.Errorf("a stream and its reset take %d messages and the answers %d, want 2 and 1", least[0], least[1])
+	}
+	// Nothing follows the last one. It is forgotten all the same.
+	for _, s := range []*Session{dialled, served} {
+		waitFor(t, "both sides to forget the streams", func() bool { return s.link.(*yamuxLink).sess.len() == 1 })
 	}
 }
 

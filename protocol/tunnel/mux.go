@@ -42,9 +42,10 @@ type mux struct {
 
 	mu       sync.Mutex
 	streams  map[uint32]*muxStream
-	next     uint32 // id of this side's next stream
-	accepted []*muxStream
-	arrived  chan struct{} // holds a token while accepted may have something
+	next     uint32           // id of this side's next stream
+	taker    func(*muxStream) // takes the peer's streams; nil until serve
+	accepted []*muxStream     // those that came before
+	arrived  chan struct{}    // holds a token while accepted may have something
 	over     bool
 
 	done chan struct{} // closed with over
@@ -151,8 +152,7 @@ func (m *mux) accept(ctx context.Context) (*muxStream, error) {
 			signal(m.arrived)
 		}
 		if s != nil {
-			// It goes with the answer that follows.
-			return s, m.out.put(frame{kind: muxWindow, flags: muxACK, id: s.id, size: m.window - muxInitial})
+			return s, m.acknowledge(s)
 		}
 		select {
 		case <-m.arrived:
@@ -161,6 +161,37 @@ func (m *mux) accept(ctx context.Context) (*muxStream, error) {
 		case <-m.done:
 			return nil, net.ErrClosed
 		}
+	}
+}
+
+// acknowledge queues the ACK of a stream of the peer's. It goes with the answer that follows.
+func (m *mux) acknowledge(s *muxStream) error {
+	return m.out.put(frame{kind: muxWindow, flags: muxACK, id: s.id, size: m.window - muxInitial})
+}
+
+// serve has the peer's streams taken by take, which is called by the goroutine that reads, and before that for those that wait to be
+// accepted: who reads wakes nobody to accept. take does not block.
+func (m *mux) serve(take func(*muxStream)) {
+	for {
+		m.mu.Lock()
+		waiting := m.accepted
+		m.accepted = nil
+		if len(waiting) == 0 {
+			m.taker = take // from here on: streams are taken in their order
+		}
+		m.mu.Unlock()
+		if len(waiting) == 0 {
+			return
+		}
+		for _, s := range waiting {
+			m.give(s, take)
+		}
+	}
+}
+
+func (m *mux) give(s *muxStream, take func(*muxStream)) {
+	if m.acknowledge(s) == nil { // the session has not ended
+		take(s)
 	}
 }
 
@@ -254,10 +285,14 @@ func (m *mux) incoming(id uint32) error {
 	m.mu.Lock()
 	fresh := m.streams[id] == nil && id%2 != m.next%2
 	full := len(m.accepted) >= m.backlog
+	taker := m.taker
+	var s *muxStream
 	if fresh && !full {
-		s := newMuxStream(m, id)
+		s = newMuxStream(m, id)
 		m.streams[id] = s
-		m.accepted = append(m.accepted, s)
+		if taker == nil {
+			m.accepted = append(m.accepted, s)
+		}
 	}
 	m.mu.Unlock()
 	switch {
@@ -267,7 +302,10 @@ func (m *mux) incoming(id uint32) error {
 		err := m.out.put(frame{kind: muxWindow, flags: muxRST, id: id})
 		m.out.flush()
 		return err
+	case taker != nil:
+		m.give(s, taker)
+	default:
+		signal(m.arrived)
 	}
-	signal(m.arrived)
 	return nil
 }

@@ -199,6 +199,36 @@ func TestTunnel43MuxSpeaksYamux(t *testing.T) {
 	}
 }
 
+// TestMuxWritesWhatFillsIt: what was to go with something else does not keep that out.
+func TestMuxWritesWhatFillsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c, peer := webSockets(t)
+		near, far := newTestMux(c, true), newTestMux(peer, false)
+		defer near.close()
+		defer far.close()
+		var s *muxStream
+		if err := near.open(t.Context(), []byte("header"), func(opened *muxStream) { s = opened }); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		fill := func() {
+			for range fullOut/muxHeader + 1 {
+				if err := near.out.put(frame{kind: muxPing, flags: muxACK}); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		fill()
+		if _, err := s.write([]byte("data"), false); err != nil {
+			t.Error(err)
+		}
+		fill()
+		if err := near.open(t.Context(), []byte("header"), func(*muxStream) {}); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // wire encodes frames.
 func wire(frames ...frame) []byte {
 	var b []byte

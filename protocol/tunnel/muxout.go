@@ -17,6 +17,9 @@ const (
 	fullOut = stream.MaxWrite
 	// maxOut bounds what waits of what cannot wait: FINs, window updates, answers to pings. An honest session's stay far below it.
 	maxOut = 1 << 20
+	// soon is how long a frame that nobody waits for may wait for others to go with. What follows from a session that is in use comes
+	// sooner; the peer keeps an ended stream, of some hundred bytes, for so long.
+	soon = 20 * time.Millisecond
 )
 
 // muxOut gathers frames into messages. Who adds a frame while nobody writes becomes the writer, once everyone else who is about to
@@ -30,6 +33,7 @@ type muxOut struct {
 	room    sync.Cond // of mu; signalled when the queue has been taken for writing, and at the end
 	queue   []byte    // frames
 	writing bool      // somebody writes, or is about to
+	timed   bool      // flushLater will be called
 	since   time.Time // the current write began
 	err     error     // set once: the session has ended
 }
@@ -71,6 +75,7 @@ func (o *muxOut) send(f frame) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for len(o.queue) >= fullOut && o.err == nil {
+		o.hand() // it may be full of what was to go with something
 		o.room.Wait()
 	}
 	if o.err != nil {
@@ -102,6 +107,7 @@ func (o *muxOut) begin(ctx context.Context, prepare func() []frame) error {
 		defer context.AfterFunc(ctx, o.interrupt)()
 	}
 	for len(o.queue) >= fullOut && o.err == nil && ctx.Err() == nil {
+		o.hand() // as in send
 		o.room.Wait()
 	}
 	switch {
@@ -140,6 +146,23 @@ func (o *muxOut) put(f frame) error {
 func (o *muxOut) flush() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	o.hand()
+}
+
+// flushSoon has the queue written with what follows soon, or without.
+func (o *muxOut) flushSoon() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if len(o.queue) > 0 && !o.writing && !o.timed {
+		o.timed = true
+		time.AfterFunc(soon, o.flushLater)
+	}
+}
+
+func (o *muxOut) flushLater() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.timed = false
 	o.hand()
 }
 

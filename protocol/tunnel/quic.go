@@ -68,12 +68,14 @@ func (l *quicLink) open(ctx context.Context, header []byte) (linkStream, error) 
 	return s, nil
 }
 
-func (l *quicLink) accept(ctx context.Context) (linkStream, error) {
-	qs, err := l.conn.AcceptStream(ctx)
-	if err != nil {
-		return nil, quicSessionError(err)
+func (l *quicLink) accept(ctx context.Context, each func(linkStream)) {
+	for {
+		qs, err := l.conn.AcceptStream(ctx)
+		if err != nil {
+			return
+		}
+		each(&quicStream{qs: qs, conn: l.conn})
 	}
-	return &quicStream{qs: qs, conn: l.conn}, nil
 }
 
 func (l *quicLink) closed() <-chan struct{} { return l.conn.Context().Done() }

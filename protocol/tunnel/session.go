@@ -63,6 +63,9 @@ func newSession(s *Session, control io.ReadWriter) *Session {
 	// A few messages may wait while one is worked on; a relay sends the next Configure after the answer to the last.
 	s.events = make(chan *tunnelpb.Frame, 8)
 
+	if c, ok := control.(yamuxControl); ok {
+		s.out.attach(c)
+	}
 	s.work.Go(func() { s.writeControl(control) })
 	s.work.Go(func() { s.readControl(control) })
 	s.work.Go(s.watchOutbox)

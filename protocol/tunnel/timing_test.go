@@ -196,7 +196,7 @@ func TestSilentOpener(t *testing.T) {
 func TestControlNotRead(t *testing.T) {
 	bubble(t, CarrierWebSocket, func(t *testing.T, sim *simulated) {
 		served := sim.served.link.(*yamuxLink)
-		for range 3 * maxOutbox { // a queue may have gone out in one write before the block is felt
+		for range 4 * maxOutbox { // the control stream's window of them, 256 KiB, goes to the mux before the block is felt
 			// What readControl does for each frame of the peer. The peer's reading is stopped, so that answers pile up.
 			sim.block(true)
 			served.control(&tunnelpb.Frame{Kind: &tunnelpb.Frame_ResetStream{ResetStream: &tunnelpb.Reset{Stream: 1}}})

@@ -73,7 +73,6 @@ func newYamuxLink(ws *wsConn, out *outbox, dialled bool, l Limits, rtt time.Dura
 		early:   make(map[uint32]stream.Code),
 		sess:    newMux(ws, dialled, window, l.Streams, out.overflow),
 	}
-	out.flush = y.sess.out.flush
 	y.keeper.Go(y.keepAlive)
 	return y
 }
@@ -110,23 +109,25 @@ func (l *yamuxLink) open(ctx context.Context, header []byte) (linkStream, error)
 	return s, nil
 }
 
-func (l *yamuxLink) accept(ctx context.Context) (linkStream, error) {
-	for {
-		ys, err := l.sess.accept(ctx)
-		if err != nil {
-			return nil, l.explain(err)
-		}
+func (l *yamuxLink) accept(_ context.Context, each func(linkStream)) {
+	crowded := make(chan struct{}, 1)
+	l.sess.serve(func(ys *muxStream) {
 		// Streams that the program has ended and the peer has not are in yamux's count only. A peer that keeps them would fill
 		// this side's memory.
-		if n := l.sess.len(); n > 2*l.max+64 {
-			l.close(stream.CodeLimited, "too many streams are open in this session")
-			return nil, l.err()
+		if l.sess.len() > 2*l.max+64 {
+			signal(crowded)
+			return
 		}
-		s := &yamuxStream{ys: ys, link: l}
-		if l.register(s) {
-			return s, nil
+		if s := (&yamuxStream{ys: ys, link: l}); l.register(s) {
+			each(s)
 		}
+	})
+	select {
+	case <-l.sess.done:
+	case <-crowded:
+		l.close(stream.CodeLimited, "too many streams are open in this session")
 	}
+	l.sess.work.Wait() // each is not called any more
 }
 
 // register adds an accepted stream, unless its ABORT was there first.
@@ -142,7 +143,7 @@ func (l *yamuxLink) register(s *yamuxStream) bool {
 	}
 	l.mu.Unlock()
 	if aborted {
-		l.out.put(resetFrame(id, 0, tunnelpb.Reset_DONE), outgoing{finish: s.ys})
+		l.out.putLazily(resetFrame(id, 0, tunnelpb.Reset_DONE), outgoing{finish: s.ys})
 	}
 	return !aborted
 }
@@ -161,8 +162,9 @@ func resetFrame(id uint32, code stream.Code, kind tunnelpb.Reset_Kind) outgoing 
 	}}}
 }
 
-// finish queues the FIN of a stream, behind the Resets that were queued before it.
-func (l *yamuxLink) finish(s *yamuxStream) { l.out.put(outgoing{finish: s.ys}) }
+// finish queues the FIN of a stream that the peer has ended, behind the Resets that were queued before it. It only lets the peer forget
+// the stream.
+func (l *yamuxLink) finish(s *yamuxStream) { l.out.putLazily(outgoing{finish: s.ys}) }
 
 // control handles the frames that are about this link.
 func (l *yamuxLink) control(f *tunnelpb.Frame) {
@@ -207,7 +209,7 @@ func (l *yamuxLink) reset(r *tunnelpb.Reset) {
 		if s != nil {
 			answer = append(answer, outgoing{finish: s.ys})
 		}
-		l.out.put(answer...)
+		l.out.putLazily(answer...) // the peer's side has failed already
 	case tunnelpb.Reset_STOP:
 		if s != nil && s.stoppedByPeer(code) {
 			l.finish(s)
