@@ -65,7 +65,12 @@ func (l *link) serve() {
 			l.end()
 			return
 		}
-		streams.Go(j.pipe)
+		streams.Add(1)
+		// The session's end resets the peer.
+		stream.Join(context.Background(), j.peer, j.origin, func(stats stream.Stats, err error) {
+			defer streams.Done()
+			j.ended(stats, err)
+		})
 	})
 }
 
@@ -123,19 +128,11 @@ func (l *link) join(in *tunnel.Incoming) *joined {
 		return nil
 	}
 	c.metrics.opens.WithLabelValues("ok").Inc()
+	c.metrics.streams.Inc()
 	return &joined{link: l, peer: peer, origin: origin, hostname: hostname, remote: in.Request.GetRemote(), since: start}
 }
 
-// pipe copies both ways until both have ended.
-func (j *joined) pipe() {
-	j.link.c.metrics.streams.Inc()
-	stats, err := stream.Pipe(context.Background(), j.peer, j.origin) // the session's end resets the peer
-	j.ended(stats, err)
-}
-
-// ended counts and logs, in a frame of its own: pipe's is held for as long as the stream lives.
-//
-//go:noinline
+// ended counts and logs.
 func (j *joined) ended(stats stream.Stats, err error) {
 	metrics := &j.link.c.metrics
 	metrics.streams.Dec()

@@ -290,7 +290,13 @@ func (r *Relay) serveClient(ctx context.Context, s *tunnel.Session) {
 	defer s.Close(stream.CodeClosed, "the session is over")
 	s.Serve(ctx, func(in *tunnel.Incoming) {
 		if peer, l := r.join(s, in); l != nil {
-			streams.Go(func() { r.pipe(ctx, peer, l) })
+			streams.Add(1)
+			start := time.Now()
+			end := r.stalls.add(peer, l)
+			stream.Join(ctx, peer, end, func(stats stream.Stats, err error) {
+				defer streams.Done()
+				r.ended(end, start, stats, err)
+			})
 		}
 	})
 }
@@ -328,15 +334,20 @@ func (r *Relay) join(s *tunnel.Session, in *tunnel.Incoming) (*tunnel.Stream, *l
 	return peer, l
 }
 
-// pipe copies between a client and an admitted stream, and counts.
+// pipe copies between a client and an admitted stream until both ways have ended.
 func (r *Relay) pipe(ctx context.Context, peer stream.Conn, l *liveStream) {
 	start := time.Now()
 	end := r.stalls.add(peer, l)
 	stats, err := stream.Pipe(ctx, peer, end)
+	r.ended(end, start, stats, err)
+}
+
+// ended counts and logs.
+func (r *Relay) ended(end *pipeEnd, start time.Time, stats stream.Stats, err error) {
 	r.stalls.remove(end)
 	r.metrics.bytes.WithLabelValues("to_connector").Add(float64(stats.AToB))
 	r.metrics.bytes.WithLabelValues("from_connector").Add(float64(stats.BToA))
-	r.log.Debug("stream ended", "hostname", l.ask.hostname, "tunnel", l.ask.tunnel, "dur", time.Since(start), "err", err)
+	r.log.Debug("stream ended", "hostname", end.ask.hostname, "tunnel", end.ask.tunnel, "dur", time.Since(start), "err", err)
 }
 
 // refusalOf is what a client is told about an error.

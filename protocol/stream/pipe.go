@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 // Stats counts the bytes that Pipe delivered in each direction.
@@ -32,51 +34,80 @@ func (e *PipeError) Unwrap() error { return e.Err }
 // The error is nil when both directions ended by EOF. Otherwise both sides are reset, with the code that one side was reset with
 // if that was the reason, and the error is a *PipeError. When ctx ends both are reset and the error is ctx's cause; if the cause
 // is a *ResetError its code is used, otherwise CodeCancelled.
-func Pipe(ctx context.Context, a, b Conn) (Stats, error) {
-	// What waits for hours in this frame is on the stack of a goroutine for each stream: the rest is elsewhere.
-	p := newPipe(a, b)
-	stop := p.watch(ctx)
-	p.other.Go(p.ba.run)
+func Pipe(ctx context.Context, a, b Conn) (stats Stats, err error) {
+	done := make(chan struct{})
+	p := newPipe(a, b, func(s Stats, e error) {
+		stats, err = s, e
+		close(done)
+	})
+	p.ab.fixed = true
+	p.watch(ctx)
+	go p.ba.run()
 	p.ab.run()
-	p.other.Wait()
-	stop()
-	return p.end()
+	<-done
+	return stats, err
+}
+
+// Join is Pipe without waiting: it calls ended in the end. A pair that rests takes two goroutines of the least size, and nothing else that
+// would have to be held. Both conns are set read deadlines, which must end nothing but the call that meets them.
+func Join(ctx context.Context, a, b Conn, ended func(Stats, error)) {
+	newPipe(a, b, ended).join(ctx)
+}
+
+func (p *pipe) join(ctx context.Context) {
+	p.watch(ctx)
+	go p.ab.run()
+	go p.ba.run()
 }
 
 // pipe is what the two directions share.
 type pipe struct {
-	a, b   Conn
-	ab, ba direction
-	other  sync.WaitGroup // ba
+	a, b    Conn
+	ab, ba  direction
+	left    atomic.Int32 // directions that have not ended
+	ended   func(Stats, error)
+	unwatch func() bool // nil when there is nothing to watch
 
-	mu  sync.Mutex
-	err error // the first failure
+	mu   sync.Mutex
+	err  error       // the first failure
+	look *time.Timer // calls rest; nil until a direction has moved something
 }
 
-func newPipe(a, b Conn) *pipe {
-	p := &pipe{a: a, b: b}
+func newPipe(a, b Conn, ended func(Stats, error)) *pipe {
+	p := &pipe{a: a, b: b, ended: ended}
 	p.ab = direction{pipe: p, src: a, dst: b, from: "a", to: "b"}
 	p.ba = direction{pipe: p, src: b, dst: a, from: "b", to: "a"}
+	p.left.Store(2)
 	return p
 }
 
-// watch fails the pipe when ctx ends, until stop.
-func (p *pipe) watch(ctx context.Context) (stop func() bool) {
-	if ctx.Done() == nil {
-		return func() bool { return true }
+// watch fails the pipe when ctx ends.
+func (p *pipe) watch(ctx context.Context) {
+	if ctx.Done() != nil {
+		p.unwatch = context.AfterFunc(ctx, func() { p.fail(context.Cause(ctx), CodeCancelled) })
 	}
-	return context.AfterFunc(ctx, func() { p.fail(context.Cause(ctx), CodeCancelled) })
 }
 
-// end frees both sides once both directions have ended.
-func (p *pipe) end() (Stats, error) {
-	err := p.cause()
+// end counts a direction that has ended. After both the two sides are freed.
+func (p *pipe) end() {
+	if p.left.Add(-1) > 0 {
+		return
+	}
+	if p.unwatch != nil {
+		p.unwatch()
+	}
+	p.mu.Lock()
+	err := p.err
+	if p.look != nil {
+		p.look.Stop()
+	}
+	p.mu.Unlock()
 	if err == nil {
 		// Nothing is in flight: these only free the two.
 		_ = p.a.Close()
 		_ = p.b.Close()
 	}
-	return Stats{AToB: p.ab.n, BToA: p.ba.n}, err
+	p.ended(Stats{AToB: p.ab.n, BToA: p.ba.n}, err)
 }
 
 // fail resets both sides on the first failure, which unblocks the direction that has not failed.
@@ -102,37 +133,45 @@ func (p *pipe) fail(err error, code Code) {
 	_ = p.b.Reset(code)
 }
 
-func (p *pipe) cause() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.err
-}
-
 // direction copies from src to dst.
 type direction struct {
 	pipe     *pipe
 	src, dst Conn
 	from, to string
+	fixed    bool  // the goroutine is the caller's
 	n        int64 // bytes delivered
+	pace     atomic.Int32
 }
 
 func (d *direction) run() {
 	for {
 		if err := d.src.WaitRead(); err != nil {
+			if d.restarts(err) {
+				return
+			}
 			d.fail(d.from, "read", err)
-			return
+			break
 		}
+		d.moves()
 		buf := buffers.get()
-		more := d.burst(buf[:])
+		err := d.burst(buf[:])
 		buffers.put(buf)
-		if !more {
-			return
+		if err != nil {
+			if d.restarts(err) {
+				return
+			}
+			break
 		}
 	}
+	d.pipe.end()
 }
 
-// burst copies until the source may have to be waited for, and reports whether the direction goes on.
-func (d *direction) burst(buf []byte) bool {
+// errEnded says that a direction has ended, with what is to be said about it said.
+var errEnded = errors.New("the direction has ended")
+
+// burst copies until the source may have to be waited for. It returns errEnded when the direction has ended, and os.ErrDeadlineExceeded
+// when it was roused.
+func (d *direction) burst(buf []byte) error {
 	for {
 		n, err := d.src.Read(buf)
 		if n > 0 {
@@ -140,7 +179,7 @@ func (d *direction) burst(buf []byte) bool {
 			d.n += int64(w)
 			if werr != nil {
 				d.fail(d.to, "write", werr)
-				return false
+				return errEnded
 			}
 		}
 		switch {
@@ -148,12 +187,14 @@ func (d *direction) burst(buf []byte) bool {
 			if err := d.dst.CloseWrite(); err != nil {
 				d.fail(d.to, "write", err)
 			}
-			return false
+			return errEnded
+		case err != nil && d.wasRoused(err):
+			return err
 		case err != nil:
 			d.fail(d.from, "read", err)
-			return false
+			return errEnded
 		case n < len(buf):
-			return true
+			return nil
 		}
 	}
 }

@@ -84,8 +84,8 @@ func enter(dial func(context.Context, []byte) (stream.Conn, error)) func(*net.TC
 			near.Reset(stream.CodeAborted)
 			return
 		}
-		// A goroutine with a small stack, as relay and connector have for a stream. How it ends is what load and target see.
-		go func() { _, _ = stream.Pipe(context.Background(), near, far) }()
+		// As relay and connector do. How it ends is what load and target see.
+		stream.Join(context.Background(), near, far, func(stream.Stats, error) {})
 	}
 }
 

@@ -1,0 +1,71 @@
+package tunnel
+
+import (
+	"context"
+	"io"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
+)
+
+// TestJoinOfStreamsRests joins two streams of a session, as a relay does, and leaves them alone for minutes between bytes: what rests
+// goes on, and ends in order.
+func TestJoinOfStreamsRests(t *testing.T) {
+	onCarriers(t, func(t *testing.T, c Carrier) {
+		synctest.Test(t, func(t *testing.T) {
+			sim := simulate(t, c, path{delay: time.Millisecond}, &Server{})
+			defer sim.stop()
+			open := func(from, to *Session) (*Stream, *Stream) {
+				accepted := make(chan *Stream, 1)
+				go func() {
+					in, err := to.Accept(t.Context())
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					st, err := in.Accept()
+					if err != nil {
+						t.Error(err)
+					}
+					accepted <- st
+				}()
+				st, err := from.Open(t.Context(), &tunnelpb.Open{Hostname: "db"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return st, <-accepted
+			}
+			client, near := open(sim.dialled, sim.served)
+			far, origin := open(sim.served, sim.dialled)
+			ended := make(chan error, 1)
+			stream.Join(context.Background(), near, far, func(_ stream.Stats, err error) { ended <- err })
+			for range 3 {
+				for _, way := range [][2]*Stream{{client, origin}, {origin, client}} {
+					if _, err := way[0].Write([]byte("x")); err != nil {
+						t.Fatal(err)
+					}
+					if _, err := io.ReadFull(way[1], make([]byte, 1)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				time.Sleep(time.Minute)
+			}
+			for _, way := range [][2]*Stream{{client, origin}, {origin, client}} {
+				if err := way[0].CloseWrite(); err != nil {
+					t.Fatal(err)
+				}
+				if n, err := way[1].Read(make([]byte, 1)); n != 0 || err != io.EOF {
+					t.Errorf("read %d bytes, %v, want EOF", n, err)
+				}
+			}
+			if err := <-ended; err != nil {
+				t.Errorf("the join ended with %v", err)
+			}
+			_ = client.Close()
+			_ = origin.Close()
+		})
+	})
+}
