@@ -17,13 +17,13 @@ import (
 const (
 	// connectTimeout is how long an origin has to accept a connection (docs/behaviours.md, Tunnel24).
 	connectTimeout = 10 * time.Second
-	// keepAlive is the TCP keepalive of an origin connection: idle pooled connections must outlive middleboxes (cloudflared
-	// has the same 30 s).
-	keepAlive = 30 * time.Second
+	// keepAlive is when an idle origin connection is probed, for which stream.KeepAlive takes no more: idle pooled connections must
+	// outlive middleboxes (cloudflared has 30 s), and the probes losses.
+	keepAlive = 10 * time.Second
 )
 
 func (s service) dialer() *net.Dialer {
-	return &net.Dialer{Timeout: s.connectTimeout, KeepAlive: s.keepAlive, Control: stream.GiveUp}
+	return &net.Dialer{Timeout: s.connectTimeout, KeepAliveConfig: stream.KeepAlive(s.keepAlive), Control: stream.GiveUp}
 }
 
 // dialOrigin connects to s. Its error is for the log; refusalOf says what the opener may know.

@@ -30,7 +30,7 @@ type Ingress struct {
 	Service  string `json:"service"`  // tcp://host:port or unix:/absolute/path
 
 	ConnectTimeout int    `json:"connect_timeout,omitempty"` // seconds that the service has to accept; 0 is the connector's default
-	KeepAlive      int    `json:"keepalive,omitempty"`       // seconds between TCP keepalives; 0 is the connector's default
+	KeepAlive      int    `json:"keepalive,omitempty"`       // seconds until an idle connection is probed, 10 at most; 0 is the connector's default
 	ProxyProtocol  string `json:"proxy_protocol,omitempty"`  // ProxyProtocolV2, or empty for none
 	// Audiences are the applications of which one must have admitted a stream, as its assertion says; empty where the connector
 	// takes the relay's word.

@@ -38,8 +38,8 @@ func (e *notAdmittedError) Error() string {
 // Reason is what drivers are told.
 func (e *notAdmittedError) Reason() string { return "address_not_admitted" }
 
-// directKeepAlive is the time between the TCP keepalives of a direct origin's idle
-// connection: half of what stream.GiveUp waits for an answer.
+// directKeepAlive is how long a direct origin's connection is idle when the first TCP
+// keepalive is sent: half of what stream.GiveUp waits for an answer.
 const directKeepAlive = 10 * time.Second
 
 // dialDirect connects to a direct origin. The address is judged after the name
@@ -49,7 +49,7 @@ func (p *Proxy) dialDirect(ctx context.Context, address string) (net.Conn, error
 	if policy == DirectNone {
 		return nil, &notAdmittedError{policy: policy}
 	}
-	d := net.Dialer{KeepAlive: directKeepAlive, Control: func(network, address string, c syscall.RawConn) error {
+	d := net.Dialer{KeepAliveConfig: stream.KeepAlive(directKeepAlive), Control: func(network, address string, c syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return err
