@@ -14,6 +14,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/stream/socket"
 )
 
 // How the addresses of one relay are tried.
@@ -78,7 +79,7 @@ func dialOne(ctx context.Context, delay time.Duration, to netip.AddrPort, tlsCon
 		result <- raced{err: err}
 		return
 	}
-	tr := &quic.Transport{Conn: pc}
+	tr := &quic.Transport{Conn: socket.NewPacket(pc)}
 	free := func() {
 		// Neither fails in a way that anything depends on.
 		_ = tr.Close()

@@ -14,6 +14,7 @@ import (
 	"github.com/quic-go/quic-go"
 
 	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/stream/socket"
 	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
 )
 
@@ -167,7 +168,7 @@ func (s *Server) ServeQUIC(ctx context.Context, pc net.PacketConn) error {
 	conf.ClientAuth = max(conf.ClientAuth, tls.RequestClientCert) // relays have one
 
 	tr := &quic.Transport{
-		Conn:                pc,
+		Conn:                socket.NewPacket(pc),
 		ConnContext:         s.admitQUIC,
 		VerifySourceAddress: func(net.Addr) bool { return s.busy() },
 	}

@@ -70,9 +70,9 @@ func (c *Conn) Read(p []byte) (int, error) {
 	h.p = nil
 	switch {
 	case err != nil:
-		return 0, c.explain("read", err)
+		return 0, explain(c, "read", c.RemoteAddr(), err)
 	case h.err != nil:
-		return 0, c.explain("read", os.NewSyscallError("read", h.err))
+		return 0, explain(c, "read", c.RemoteAddr(), os.NewSyscallError("read", h.err))
 	case h.n == 0:
 		return 0, io.EOF
 	}
@@ -98,9 +98,9 @@ func (c *Conn) Write(p []byte) (int, error) {
 	h.p = nil
 	switch {
 	case err != nil:
-		return h.n, c.explain("write", err)
+		return h.n, explain(c, "write", c.RemoteAddr(), err)
 	case h.err != nil:
-		return h.n, c.explain("write", os.NewSyscallError("write", h.err))
+		return h.n, explain(c, "write", c.RemoteAddr(), os.NewSyscallError("write", h.err))
 	}
 	return h.n, nil
 }
@@ -117,10 +117,11 @@ func (h *half) write(fd uintptr) bool {
 	return true
 }
 
-// explain says of an error what package net does.
-func (c *Conn) explain(op string, err error) error {
-	if o, ok := errors.AsType[*net.OpError](err); ok { // of the poller: a deadline, or that the socket is closed
+// explain says of an error what package net does; of one of the poller's, that is a deadline, or that the socket is closed.
+func explain(c interface{ LocalAddr() net.Addr }, op string, remote net.Addr, err error) error {
+	if o, ok := errors.AsType[*net.OpError](err); ok {
 		err = o.Err
 	}
-	return &net.OpError{Op: op, Net: c.LocalAddr().Network(), Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}
+	local := c.LocalAddr()
+	return &net.OpError{Op: op, Net: local.Network(), Source: local, Addr: remote, Err: err}
 }
