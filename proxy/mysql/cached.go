@@ -41,6 +41,10 @@ var missedWords = []string{
 	missedShared:      "another client was asking the same at the moment",
 }
 
+// keptText is the longest text in bytes whose verdict a client remembers, also when the
+// rest of the proxy has forgotten it.
+const keptText = 2 << 10
+
 var keys = sync.Pool{New: func() any { b := make([]byte, 0, 1024); return &b }}
 
 // An asked is a statement that was looked up.
@@ -66,8 +70,11 @@ func (c *client) answerCached(text []byte, values *execution) (done bool, err er
 		return false, nil
 	}
 	scope := r.Space.Scope() // before the verdict: see results.Results.Keep
-	ask := asked{verdict: r.Statements.Judge(text)}
+	ask := asked{verdict: r.Statements.Again(c.verdict, text)}
 	v := ask.verdict
+	if len(text) <= keptText {
+		c.verdict = v
+	}
 	if v.Status != query.StatusMiss {
 		return false, nil // which lookAt counts
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluicedb/sluice/protocol/mywire"
 	"github.com/sluicedb/sluice/proxy/pool"
+	"github.com/sluicedb/sluice/proxy/query"
 	"github.com/sluicedb/sluice/proxy/results"
 )
 
@@ -61,8 +62,9 @@ type client struct {
 	found    uint64    // what FOUND_ROWS() is
 	warned   []byte    // the rows of SHOW WARNINGS, as packets; nil: none
 
-	recording *recording // of the command under way; nil: none
-	missed    int        // why the statement was not looked up
+	recording *recording     // of the command under way; nil: none
+	missed    int            // why the statement was not looked up
+	verdict   *query.Verdict // on what was looked up last, if it is short
 	fits      fitting
 	writes    results.Writes // not yet known to be committed
 	unseen    bool           // the lease began while nobody looked at what statements change

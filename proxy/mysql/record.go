@@ -147,7 +147,7 @@ func (c *client) lookAt(text []byte, whole bool) {
 		r.Count(query.StatusOversizedQuery)
 		return
 	}
-	v := c.writes.Look(r, nil, text)
+	v := c.writes.Look(r, c.verdict, text)
 	if !c.plain() && slices.ContainsFunc(text, func(b byte) bool { return b >= 0x80 || b == '"' || b == '\\' }) {
 		c.writes.Change(r, query.Effect{All: true}) // it may be read otherwise
 	}

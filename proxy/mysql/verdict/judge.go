@@ -33,10 +33,6 @@ var parser = func() *sqlparser.Parser {
 // Shape implements query.Source.
 func (source) Shape(text string) (string, bool) { return shape(text) }
 
-// Skeleton implements query.Source. What constants mean depends on too many settings for
-// texts to be taken for like each other.
-func (source) Skeleton(dst, _ []byte) (normal, skeleton []byte, ok bool) { return nil, dst, false }
-
 // Table implements query.Source.
 func (s source) Table(id uint32) string {
 	if s.catalog == nil || s.catalog.byID[id] == nil {

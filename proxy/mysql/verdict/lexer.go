@@ -190,11 +190,17 @@ func shape(sql string) (string, bool) {
 	var out []byte
 	l := lexer{sql: sql}
 	end := 0
+	var last token
 	for l.next(); l.kind != kindEnd; l.next() {
 		if l.start > end && len(out) > 0 {
 			out = append(out, ' ')
 		}
-		if end = l.at; l.kind == kindString || l.kind == kindNumber {
+		t := token{l.kind, l.start, l.at}
+		doubles := t.kind == kindString && t.doubles(last, sql)
+		if last, end = t, t.end; doubles {
+			continue
+		}
+		if l.kind == kindString || l.kind == kindNumber {
 			out = query.AppendConstant(out)
 		} else {
 			out = append(out, sql[l.start:l.at]...)
