@@ -81,6 +81,7 @@ func New(cfg Config) *Cache {
 func (c *Cache) store(maxBytes int64) *otter.Cache[string, *Entry] {
 	return otter.Must(&otter.Options[string, *Entry]{
 		MaximumWeight: uint64(maxBytes),
+		Executor:      func(maintain func()) { maintain() }, // a goroutine for each write costs more than what it would do
 		Weigher:       func(key string, e *Entry) uint32 { return uint32(e.weight(key)) },
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[string, *Entry]) time.Duration {
 			return e.Value.ends() - e.Value.sent.age(c.moment())
@@ -328,7 +329,9 @@ func (s *Space) put(f *Flight, body [][]byte) bool {
 	s.entries.Add(1)
 	s.bytes.Add(weight)
 	to.Set(key, e)
-	other.Invalidate(key)
+	if _, ok := other.GetIfPresent(key); ok {
+		other.Invalidate(key)
+	}
 	return true
 }
 

@@ -84,6 +84,7 @@ func (c *Classifier) SetSource(s Source) { c.set(s, true) }
 func (c *Classifier) set(s Source, known bool) {
 	e := &era{n: c.eras.Add(1), source: s, known: known, verdicts: otter.Must(&otter.Options[string, *Verdict]{
 		MaximumWeight: maxVerdicts,
+		Executor:      atOnce,
 		Weigher: func(text string, v *Verdict) uint32 {
 			return uint32(len(text) + len(v.Text) + len(v.Reason) + otherVerdict)
 		},
@@ -146,6 +147,10 @@ func (c *Classifier) Judge(text []byte) *Verdict {
 	}
 	return v
 }
+
+// atOnce lets a store be maintained by who reads and writes it: a goroutine for each write
+// costs more than what it would do.
+func atOnce(maintain func()) { maintain() }
 
 // unsafeString is b as a string, for as long as b is not changed.
 func unsafeString(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) }

@@ -31,6 +31,7 @@ type skeletons struct {
 func newSkeletons() *skeletons {
 	return &skeletons{seed: maphash.MakeSeed(), verdicts: otter.Must(&otter.Options[string, *Verdict]{
 		MaximumWeight: maxSkeletons,
+		Executor:      atOnce,
 		Weigher:       func(skeleton string, v *Verdict) uint32 { return uint32(len(skeleton)+len(v.Text)) + otherVerdict },
 	})}
 }
