@@ -47,6 +47,11 @@ type Flight struct {
 	stored   bool
 	oversize bool
 	tag      uint64
+
+	// What most flights need no more of.
+	own   Reader
+	few   [1]*Reader
+	piece [1][]byte
 }
 
 // A Reader reads a flight from its start.
@@ -90,6 +95,7 @@ func (s *Space) Lead(key []byte, st *Stamp) *Flight {
 
 func (s *Space) newFlight(key string, st *Stamp) *Flight {
 	f := &Flight{space: s, key: key, stamp: st, sent: s.cache.moment()}
+	f.readers, f.body = f.few[:0], f.piece[:0]
 	s.flights[key] = f
 	return f
 }
@@ -109,7 +115,11 @@ func (f *Flight) reader() *Reader {
 	if f.ended && f.err != nil || f.passing || f.deserted {
 		return nil
 	}
-	r := &Reader{f: f}
+	r := &f.own
+	if r.f != nil {
+		r = new(Reader)
+	}
+	r.f = f
 	f.readers = append(f.readers, r)
 	return r
 }

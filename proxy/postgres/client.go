@@ -166,6 +166,9 @@ var errIdle = errors.New("idle")
 // spared reports whether reading failed only because the client looked idle when
 // it was to go: it has begun a transaction since, and may finish that.
 func (c *client) spared(err error) bool {
+	if !c.silent.Load() && !c.unwelcome() {
+		return false
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if isTimeout(err) && c.silent.Load() && !c.tooSilent(time.Now()) && !c.forced.Load() && c.ended == nil { // it spoke at the last moment
@@ -194,6 +197,9 @@ func (c *client) lost(err error) error {
 	defer c.mu.Unlock()
 	if c.ended != nil {
 		return c.ended
+	}
+	if c.inner { // nobody is told
+		return err
 	}
 	if c.unwelcome() && (c.origin == nil || c.forced.Load()) {
 		return c.fail(errStopping)

@@ -91,13 +91,16 @@ type runner struct {
 // be to refresh an entry.
 func (r *runner) prepare(c *client, a *asked, f *cache.Flight, refreshed *cache.Entry) (*client, *flightConn) {
 	d := c.db
-	side := &flightConn{flight: f, in: appendGroup(nil, a), check: a.check}
+	side := &flightConn{flight: f, in: appendGroup(make([]byte, 0, max(len(a.text), len(a.body))+len(a.bind)+groupHeads), a), check: a.check}
 	in := &client{s: c.s, db: d, inner: true, status: pgwire.TxIdle, welcomed: time.Now()}
 	in.actFor(c)
 	in.waiter = d.pool.Waiter(c.user)
 	in.conn = pgwire.NewConn(side, false)
 	in.requests.src = in.conn
-	side.finish = sync.OnceFunc(d.finisher(a, side, refreshed))
+	side.end = d.finisher(a, side, refreshed)
+	if a.simple { // one message, and one answer
+		in.ledger.ring = make([]entry, 1)
+	}
 	r.mu.Lock()
 	r.client = in
 	left := r.left
@@ -116,6 +119,14 @@ func (r *runner) start(c *client, a *asked, f *cache.Flight, refreshed *cache.En
 		_ = in.serve()
 		side.leave(in)
 	})
+}
+
+// finish ends the flight, once.
+func (f *flightConn) finish() {
+	if end := f.end; end != nil {
+		f.end = nil
+		end()
+	}
 }
 
 // leave ends the flight of an inner client that has ended.
@@ -159,6 +170,10 @@ func (r *runner) cancel() {
 	}
 }
 
+// groupHeads is what appendGroup adds to a text and its parameters at most, in bytes: seven headers, two names, a portal's, and
+// the fixed parts of Describe and Execute.
+const groupHeads = 7*pgwire.HeaderSize + 16
+
 // innerName is the name of the statement of an inner client.
 const innerName = "s"
 
@@ -168,7 +183,7 @@ const innerName = "s"
 // for the parameters' types too.
 func appendGroup(b []byte, a *asked) []byte {
 	if a.simple {
-		return pgwire.AppendQuery(b, string(a.text))
+		return append(append(pgwire.AppendHeader(b, pgwire.MsgQuery, len(a.text)+1), a.text...), 0)
 	}
 	b = pgwire.AppendHeader(b, pgwire.MsgParse, len(innerName)+1+len(a.body))
 	b = append(append(append(b, innerName...), 0), a.body...)

@@ -21,7 +21,7 @@ type flightConn struct {
 	in     []byte // what is still to be asked
 	check  []int  // parameters that must be text: they have a word of time
 	zone   string // the own zone of the origin connection that answered
-	finish func() // called when all has come: who waits need not wait for what comes after
+	end    func() // of the flight, when all has come: who waits need not wait for what comes after; nil when it was called
 
 	head   []byte // of a message whose header is not whole
 	typ    byte
@@ -53,7 +53,7 @@ func (f *flightConn) Write(p []byte) (int, error) {
 	if err := f.take(p); err != nil {
 		return 0, err
 	}
-	if f.done && f.finish != nil {
+	if f.done && f.end != nil {
 		f.finish()
 	} else {
 		f.flight.Wake()
@@ -80,14 +80,14 @@ func (f *flightConn) take(p []byte) error {
 				break
 			}
 			f.typ, f.left = f.head[0], int(binary.BigEndian.Uint32(f.head[1:]))-4
-			f.begin()
+			f.beginMessage()
 			if f.pass {
 				if err := f.flight.Add(f.head); err != nil {
 					return err
 				}
 			}
 			if f.left == 0 {
-				f.end()
+				f.endMessage()
 				continue
 			}
 		}
@@ -100,7 +100,7 @@ func (f *flightConn) take(p []byte) error {
 		f.look(p[:n])
 		p = p[n:]
 		if f.left -= n; f.left == 0 {
-			f.end()
+			f.endMessage()
 		}
 	}
 	return nil
@@ -116,14 +116,14 @@ func (f *flightConn) takeWhole(p []byte) (int, error) {
 			break
 		}
 		f.typ = p[at]
-		f.begin()
+		f.beginMessage()
 		if !f.pass && at > from {
 			if err := f.flight.Add(p[from:at]); err != nil {
 				return 0, err
 			}
 		}
 		f.look(p[at+pgwire.HeaderSize:][:body])
-		f.end()
+		f.endMessage()
 		if at += pgwire.HeaderSize + body; !f.pass {
 			from = at
 		}
@@ -141,8 +141,8 @@ func (f *flightConn) look(p []byte) {
 	}
 }
 
-// begin decides what becomes of a message whose header is whole.
-func (f *flightConn) begin() {
+// beginMessage decides what becomes of a message whose header is whole.
+func (f *flightConn) beginMessage() {
 	f.pass, f.keep = false, false
 	f.whole = f.whole[:0]
 	switch f.typ {
@@ -174,8 +174,8 @@ func (f *flightConn) begin() {
 	}
 }
 
-// end looks at a message that is whole.
-func (f *flightConn) end() {
+// endMessage looks at a message that is whole.
+func (f *flightConn) endMessage() {
 	f.head = f.head[:0]
 	if !f.keep {
 		return
