@@ -115,6 +115,7 @@ func (l *yamuxLink) accept(_ context.Context, each func(linkStream)) {
 		// Streams that the program has ended and the peer has not are in yamux's count only. A peer that keeps them would fill
 		// this side's memory.
 		if l.sess.len() > 2*l.max+64 {
+			l.sess.forget(ys.id) // until the session has ended there may be any number more
 			signal(crowded)
 			return
 		}
