@@ -19,7 +19,7 @@ func (a *app) validateCommand() *cobra.Command {
     - hostname: orders.example.com
       service: tcp://10.0.0.5:5432
       connect_timeout: 5s         # 10s when absent, at most 1m
-      keepalive: 1m               # of TCP; 30s when absent
+      keepalive: 5s               # idle before TCP probes: 10s when absent, and at most
       proxy_protocol: v2          # the origin learns the driver's address
     - hostname: "*.pg.example.com"
       service: unix:/run/postgresql/.s.PGSQL.5432

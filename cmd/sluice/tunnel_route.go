@@ -37,7 +37,7 @@ with a policy admits them.`,
 	}
 	flags := cmd.Flags()
 	flags.DurationVar(&f.connectTimeout, "connect-timeout", 0, "how long the service has to accept, in whole seconds, at most 1m; 0 for the connector's 10s")
-	flags.DurationVar(&f.keepAlive, "keepalive", 0, "time between TCP keepalives to the service, in whole seconds; 0 for the connector's 30s")
+	flags.DurationVar(&f.keepAlive, "keepalive", 0, "how long a TCP connection to the service is idle when it is probed, in whole seconds, 10s at most; 0 for the connector's 10s")
 	flags.StringVar(&f.proxyProtocol, "proxy-protocol", "", `v2 to tell the service with a PROXY header who connects; "" for none`)
 	flags.StringSliceVar(&f.requireAccess, "require-access", nil, `application by whose policies a stream must be admitted, as the connector checks for itself (repeatable); "" for none`)
 	cmd.RunE = a.withClient(func(ctx context.Context, c *apiclient.Client, args []string) error {
