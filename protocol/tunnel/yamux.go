@@ -112,9 +112,9 @@ func (l *yamuxLink) open(ctx context.Context, header []byte) (linkStream, error)
 func (l *yamuxLink) accept(_ context.Context, each func(linkStream)) {
 	crowded := make(chan struct{}, 1)
 	l.sess.serve(func(ys *muxStream) {
-		// Streams that the program has ended and the peer has not are in yamux's count only. A peer that keeps them would fill
-		// this side's memory.
-		if l.sess.len() > 2*l.max+64 {
+		// Streams that the program has ended and the peer has not are in yamux's count only, and those whose reset the peer has
+		// not answered, though yamux's reset has ended them, in the link's. A peer that keeps them would fill this side's memory.
+		if max(l.sess.len(), l.len()) > 2*l.max+64 {
 			l.sess.forget(ys.id) // until the session has ended there may be any number more
 			signal(crowded)
 			return
@@ -147,6 +147,13 @@ func (l *yamuxLink) register(s *yamuxStream) bool {
 		l.out.putLazily(resetFrame(id, 0, tunnelpb.Reset_DONE), outgoing{finish: s.ys})
 	}
 	return !aborted
+}
+
+// len returns how many streams neither side has ended.
+func (l *yamuxLink) len() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.streams)
 }
 
 // forget drops a stream that the program has ended.
