@@ -203,6 +203,7 @@ func (d *Database) connect(ctx context.Context, cfg *Config, of class, password 
 		err = d.beginSession(ctx, o, strings.TrimPrefix(got.Greeting.Version, "5.5.5-"))
 	}
 	if err != nil {
+		o.Drop() // what has come, or room for what did not
 		got.Conn.Close()
 		return nil, err
 	}
