@@ -78,10 +78,26 @@ func New(cfg Config) *Cache {
 	return c
 }
 
+// upkeep does what a store has to do after a write, or a number of reads: at once, since a goroutine for each write costs more than
+// what it would do, unless nothing was done for a while: then all that has expired meanwhile may be much for one reader to wait for.
+type upkeep struct{ last atomic.Int64 } // unix nanoseconds
+
+// longAgo is how much time's expiries one reader or writer may have to see to: about as many as results are stored in it.
+const longAgo = 100 * time.Millisecond
+
+func (u *upkeep) do(maintain func()) {
+	now := time.Now().UnixNano()
+	if time.Duration(now-u.last.Swap(now)) > longAgo {
+		go maintain()
+		return
+	}
+	maintain()
+}
+
 func (c *Cache) store(maxBytes int64) *otter.Cache[string, *Entry] {
 	return otter.Must(&otter.Options[string, *Entry]{
 		MaximumWeight: uint64(maxBytes),
-		Executor:      func(maintain func()) { maintain() }, // a goroutine for each write costs more than what it would do
+		Executor:      new(upkeep).do,
 		Weigher:       func(key string, e *Entry) uint32 { return uint32(e.weight(key)) },
 		ExpiryCalculator: otter.ExpiryWritingFunc(func(e otter.Entry[string, *Entry]) time.Duration {
 			return e.Value.ends() - e.Value.sent.age(c.moment())

@@ -5,6 +5,8 @@ import (
 	"runtime"
 	"runtime/metrics"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // TestStoring: a result is stored without a goroutine, whose start would wake a thread each time, and
@@ -35,4 +37,26 @@ func TestStoring(t *testing.T) {
 	if entries, _ := s.Size(); entries != n {
 		t.Errorf("%d entries of %d", entries, n)
 	}
+}
+
+// TestUpkeepAfterRest: nobody waits for the upkeep of a store that has rested.
+func TestUpkeepAfterRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var u upkeep
+		for range 3 {
+			done, release := false, make(chan struct{})
+			u.do(func() { <-release; done = true })
+			close(release)
+			synctest.Wait()
+			if !done {
+				t.Error("not done")
+			}
+			done = false
+			u.do(func() { done = true })
+			if !done {
+				t.Error("not done at once though it was just now")
+			}
+			time.Sleep(2 * longAgo)
+		}
+	})
 }
