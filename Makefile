@@ -24,6 +24,7 @@ test: install lint unit integration ## everything: install what is missing, lint
 
 unit: ## unit tests with the race detector, no servers needed
 	$(GO) test -race -timeout 15m $(UNIT)
+	$(PLAIN) $(GO) test -timeout 5m ./protocol/stream/... # whose system calls are others without it
 
 integration: ## end-to-end tests on real servers and drivers
 	$(GO) test -race -count=1 -p 2 -timeout 30m $$($(GO) list ./integration/... | grep -v /structure$$)
