@@ -17,8 +17,6 @@ func Read(fd uintptr, p []byte) (int, error) {
 		case 0:
 			return int(n), nil
 		case syscall.EINTR: // the runtime's own signals come at any time
-		case syscall.EAGAIN:
-			return 0, errAgain
 		default:
 			return 0, errno
 		}
@@ -32,8 +30,6 @@ func write(fd uintptr, p []byte) (int, error) {
 		case 0:
 			return int(n), nil
 		case syscall.EINTR:
-		case syscall.EAGAIN:
-			return 0, errAgain
 		default:
 			return 0, errno
 		}
@@ -55,6 +51,3 @@ func Poll(fd uintptr, events int16) (int16, error) {
 		}
 	}
 }
-
-// errAgain is made an error once: a conversion for each call would allocate.
-var errAgain error = syscall.EAGAIN
