@@ -17,9 +17,8 @@ import (
 const (
 	// connectTimeout is how long an origin has to accept a connection (docs/behaviours.md, Tunnel24).
 	connectTimeout = 10 * time.Second
-	// keepAlive is when an idle origin connection is probed, for which stream.KeepAlive takes no more: idle pooled connections must
-	// outlive middleboxes (cloudflared has 30 s), and the probes losses.
-	keepAlive = 10 * time.Second
+	// keepAlive is when an idle origin connection is probed: idle pooled connections must outlive middleboxes (cloudflared has 30 s).
+	keepAlive = stream.MaxIdle
 )
 
 func (s service) dialer() *net.Dialer {

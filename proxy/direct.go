@@ -6,7 +6,6 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
-	"time"
 
 	"github.com/sluicedb/sluice/protocol/stream"
 	"github.com/sluicedb/sluice/protocol/stream/socket"
@@ -38,10 +37,6 @@ func (e *notAdmittedError) Error() string {
 // Reason is what drivers are told.
 func (e *notAdmittedError) Reason() string { return "address_not_admitted" }
 
-// directKeepAlive is how long a direct origin's connection is idle when the first TCP
-// keepalive is sent: half of what stream.GiveUp waits for an answer.
-const directKeepAlive = 10 * time.Second
-
 // dialDirect connects to a direct origin. The address is judged after the name
 // is resolved, each time: a name that leads elsewhere later leads nowhere.
 func (p *Proxy) dialDirect(ctx context.Context, address string) (net.Conn, error) {
@@ -49,7 +44,7 @@ func (p *Proxy) dialDirect(ctx context.Context, address string) (net.Conn, error
 	if policy == DirectNone {
 		return nil, &notAdmittedError{policy: policy}
 	}
-	d := net.Dialer{KeepAliveConfig: stream.KeepAlive(directKeepAlive), Control: func(network, address string, c syscall.RawConn) error {
+	d := net.Dialer{KeepAliveConfig: stream.KeepAlive(stream.MaxIdle), Control: func(network, address string, c syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return err
