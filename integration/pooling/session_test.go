@@ -148,6 +148,34 @@ func TestLeaks(t *testing.T) {
 	setup.want("C:DROP_FUNCTION C:DROP_SEQUENCE Z:I", q("drop function leak_work_mem(); drop sequence leaks"))
 }
 
+// What takes a short timeout of one client's away runs under it, and so before the next client's
+// first message: where it is cut short, that client gets another origin connection.
+func TestHasty(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, maxConns(1))
+	hasty, other := w.wire(t), w.wire(t)
+	other.want("C:SET Z:I", q("set work_mem = '1MB'"))
+	for _, tt := range []struct {
+		timeout string
+		resets  uint64
+	}{{"1ms", 10}, {"10s", 0}} {
+		before := w.db.Counts().Resets
+		for range 10 {
+			hasty.send(q("set statement_timeout = '" + tt.timeout + "'"))
+			hasty.ready(1)
+			if got := other.value("show statement_timeout"); got != "0" {
+				t.Errorf("another client's statement_timeout is in force: %s", got)
+			}
+			if got := other.value("show work_mem"); got != "1MB" {
+				t.Errorf("work_mem = %s", got)
+			}
+		}
+		if got := w.db.Counts().Resets - before; got != tt.resets {
+			t.Errorf("statement_timeout %s: %d resets, want %d", tt.timeout, got, tt.resets)
+		}
+	}
+}
+
 // What a prepared statement's text does counts as well, and a function that is
 // called by its number.
 func TestLeaksExtended(t *testing.T) {

@@ -95,7 +95,8 @@ func (o *origin) reset(left leftovers) error {
 			return err
 		}
 	}
-	o.state, o.unnamed, o.numbers = "", unnamedOwner{}, numbersOwner{} // any simple query destroys the unnamed statement
+	o.setState(noState)
+	o.unnamed, o.numbers = unnamedOwner{}, numbersOwner{} // any simple query destroys the unnamed statement
 	if deallocate {
 		o.prepared.clear()
 	}
@@ -180,7 +181,8 @@ func (c *client) tryState() *pgwire.Error {
 	put(st.sql)
 	put(st.roles)
 	c.db.counts.paramSets.Add(1)
-	o.state, o.unnamed = st.id, unnamedOwner{}
+	o.setState(st)
+	o.unnamed = unnamedOwner{}
 	err := o.SetDeadline(time.Now().Add(cleanTimeout))
 	if err == nil {
 		_, err = o.Write(msg)

@@ -29,6 +29,11 @@ func (c *client) attach() *pgwire.Error {
 		_ = c.writeReplies()
 	}
 	o, err := c.db.pool.Get(c.waiter)
+	for err == nil && o.hasty && o.state != c.session.state.id && o.plain() != nil {
+		// Another client's timeout has hit what takes it away. It must not hit this one.
+		c.db.pool.Discard(o)
+		o, err = c.db.pool.Get(c.waiter)
+	}
 	if err != nil {
 		c.rest()
 		return poolError(err)

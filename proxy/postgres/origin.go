@@ -51,6 +51,7 @@ type origin struct {
 	numbers  numbersOwner // whose values of sequences are there
 	zone     string       // its own time zone, as of its login
 	state    string       // id of the client's state that is in force
+	hasty    bool         // which has a short timeout
 	cut      bool         // its deadlines were used to end a client; of the client's leaseMu
 
 	mu       sync.Mutex

@@ -68,7 +68,7 @@ func (c *client) forgetSession() {
 	c.unlisten(func(string, bool) bool { return true })
 	if c.origin != nil {
 		c.left.session |= query.Dirty | s.pins
-		c.origin.state = ""
+		c.origin.setState(noState)
 		s.discarded = true
 	}
 }

@@ -246,7 +246,8 @@ func (c *client) putState() {
 			c.putOwn(sql, silent)
 		}
 	}
-	o.state, o.unnamed = st.id, unnamedOwner{}
+	o.setState(st)
+	o.unnamed = unnamedOwner{}
 	c.session.restore, c.session.restoreLocal = nil, nil
 	c.db.counts.paramSets.Add(1)
 }

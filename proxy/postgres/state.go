@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A client may have this many settings of its own, of this many bytes in all as
@@ -35,6 +36,7 @@ type state struct {
 	guard    string    // ends the session if roles has failed
 	id       string    // tells it from others
 	key      string    // of what decides what a statement's text means
+	hasty    bool      // it has a short timeout
 }
 
 var noState = new(state)
@@ -73,6 +75,7 @@ func newState(settings []setting) *state {
 		if parseSettings[v.name] {
 			key.WriteString(v.name + "=" + v.value + "\x00")
 		}
+		s.hasty = s.hasty || (v.name == "statement_timeout" || v.name == "transaction_timeout") && short(v.value)
 		if !v.says() {
 			s.sql = appendSetting(s.sql, v, false)
 		}
@@ -90,6 +93,26 @@ func newState(settings []setting) *state {
 	s.id, s.key = s.sql+s.roles, key.String()
 	return s
 }
+
+// shortTimeout is what no statement of the proxy's own takes on a server that is not overloaded by far.
+const shortTimeout = time.Second
+
+// timeUnits are those of the origin's settings, milliseconds where none is named.
+var timeUnits = map[string]time.Duration{
+	"us": time.Microsecond, "": time.Millisecond, "ms": time.Millisecond, "s": time.Second, "min": time.Minute, "h": time.Hour, "d": 24 * time.Hour,
+}
+
+// short reports whether a timeout of the origin's may hit statements of the proxy's own.
+func short(timeout string) bool {
+	timeout = strings.TrimSpace(timeout)
+	number := strings.TrimRight(timeout, "abcdefghijklmnopqrstuvwxyz ")
+	unit, ok := timeUnits[strings.TrimSpace(timeout[len(number):])]
+	n, err := strconv.ParseFloat(number, 64)
+	return ok && err == nil && n > 0 && n*float64(unit) < float64(shortTimeout)
+}
+
+// setState notes that the settings of st are in force, and nothing else is set.
+func (o *origin) setState(st *state) { o.state, o.hasty = st.id, st.hasty }
 
 func appendSetting(sql string, v setting, local bool) string {
 	if sql == "" {

@@ -13,8 +13,8 @@ import (
 )
 
 // maxTidies is how often a tidy is tried: a cancel request or a timeout of the
-// client's own may have hit it.
-const maxTidies = 3
+// client's own may have hit it, on a busy server several times in a row.
+const maxTidies = 10
 
 // quiet reports whether nothing is owed that somebody waits for: a tidy is owed to
 // nobody, and may be read on at any byte. The lock is held.
@@ -82,7 +82,7 @@ func (c *client) tidy() bool {
 	msg := c.appendRestore(nil)
 	msg = c.appendOwn(msg, ask.sql(), tidying|silent)
 	if ask.reset {
-		c.origin.state = ""
+		c.origin.setState(noState)
 	}
 	if ask.listens {
 		ask.doubts, ask.stops, s.unlisten = c.uncertain(), s.unlisten, nil
@@ -195,7 +195,7 @@ func (c *client) tidied(row []byte) error {
 			return pgwire.Fatalf(pgwire.CodeLimitExceeded, "the session has more than %d settings, or %d bytes of them", maxSettings, maxSettingBytes)
 		}
 		if same {
-			c.origin.state = s.state.id
+			c.origin.setState(s.state)
 		}
 	}
 	if s.asked.listens {
