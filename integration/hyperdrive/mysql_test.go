@@ -6,10 +6,12 @@ import (
 	"crypto/x509"
 	"database/sql"
 	"errors"
+	"fmt"
 	"net/url"
 	"os"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/go-sql-driver/mysql"
 
@@ -75,10 +77,16 @@ func (r *wrangler) devMySQL(m *harness.MySQL) {
 	}
 	admin := m.Admin()
 	defer admin.Close()
-	var named, all int
-	must(r.T, admin.QueryRowContext(r.ctx, `select count(distinct if(attr_name = 'program_name' and attr_value = 'Sluice', processlist_id, null)),
-		(select count(*) from information_schema.processlist where user = ?) from performance_schema.session_connect_attrs`, harness.MySQLUser).Scan(&named, &all))
-	if named == 0 || named != all {
-		r.Errorf("%d of %d origin connections are named Sluice", named, all)
-	}
+	// The server's two tables are not read at one instant: a connection in the middle of its login or of its end is in one of them.
+	ctx, cancel := context.WithTimeout(r.ctx, time.Minute)
+	defer cancel()
+	must(r.T, harness.WaitFor(ctx, nil, func(ctx context.Context) error {
+		var named, all int
+		err := admin.QueryRowContext(ctx, `select count(distinct if(attr_name = 'program_name' and attr_value = 'Sluice', processlist_id, null)),
+			(select count(*) from information_schema.processlist where user = ?) from performance_schema.session_connect_attrs`, harness.MySQLUser).Scan(&named, &all)
+		if err == nil && (named == 0 || named != all) {
+			err = fmt.Errorf("%d of %d origin connections are named Sluice", named, all)
+		}
+		return err
+	}))
 }
