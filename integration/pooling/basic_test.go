@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"time"
 )
 
 func errorAs[T error](err error) (T, bool) {
@@ -15,7 +14,7 @@ func errorAs[T error](err error) (T, bool) {
 
 func TestQueries(t *testing.T) {
 	w := newWorld(t)
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	conn := w.connect(t)
 	for i := range 50 {

@@ -69,19 +69,18 @@ func TestPooling38(t *testing.T) {
 	x.want("C:BEGIN Z:T", q("begin"))
 	// In line.
 	y.send(q("select 1"), q("select 2"))
-	eventually(t, patience, "waits in line", func() bool { return w.db.Stats().Waiting == 1 })
-	began := time.Now()
+	eventually(t, "waits in line", func() bool { return w.db.Stats().Waiting == 1 })
 	w.cancel(t, y.pid, y.secret)
-	if got := y.read(2); got != "E:57014 Z:I" || time.Since(began) > 5*time.Second {
-		t.Errorf("%s, after %v", got, time.Since(began))
+	if got := y.read(2); got != "E:57014 Z:I" { // and no word of a line that is too long
+		t.Error(got)
 	}
-	eventually(t, patience, "waits again", func() bool { return w.db.Stats().Waiting == 1 })
+	eventually(t, "waits again", func() bool { return w.db.Stats().Waiting == 1 })
 	x.want("C:COMMIT Z:I", q("commit"))
 	y.got("T D:2 C:SELECT_1 Z:I")
 	// In line, by the extended protocol.
 	x.want("C:BEGIN Z:T", q("begin"))
 	y.send(parse("", "select 1"), bind(""), execute, syncMsg)
-	eventually(t, patience, "waits in line", func() bool { return w.db.Stats().Waiting == 1 })
+	eventually(t, "waits in line", func() bool { return w.db.Stats().Waiting == 1 })
 	w.cancel(t, y.pid, y.secret)
 	y.got("E:57014 Z:I")
 	x.want("C:COMMIT Z:I", q("commit"))
@@ -96,7 +95,7 @@ func TestPooling38(t *testing.T) {
 	}
 	x.got("T D:ran C:SELECT_1 Z:I")
 	x.send(parse("", "select pg_sleep(60)"), bind(""), execute, syncMsg, q("select 1"))
-	eventually(t, patience, "runs", func() bool { return running(t, "pg_sleep(60)") == 1 })
+	eventually(t, "runs", func() bool { return running(t, "pg_sleep(60)") == 1 })
 	w.cancel(t, x.pid, x.secret)
 	x.got("1 2 E:57014 Z:I T D:1 C:SELECT_1 Z:I")
 	// In an idle transaction it is nobody's.
@@ -107,7 +106,8 @@ func TestPooling38(t *testing.T) {
 
 func TestQueryTimeout(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, maxConns(1), queryTimeout(500*time.Millisecond))
+	const limit = 2 * time.Second // for what takes no time, on a loaded machine too
+	w := newWorld(t, maxConns(1), queryTimeout(limit))
 	x := w.wire(t)
 	x.want("T E:57014 Z:I", q("select pg_sleep(60)"))
 	x.want("C:BEGIN Z:T C:SAVEPOINT Z:T", q("begin"), q("savepoint s"))
@@ -119,7 +119,7 @@ func TestQueryTimeout(t *testing.T) {
 	x.send(q("begin"), parse("", "select 1 /*"+strings.Repeat("x", 40000)+"*/"), flush)
 	x.got("C:BEGIN Z:T 1")
 	x.want("Z:T", syncMsg)
-	deadline := time.NewTimer(1200 * time.Millisecond)
+	deadline := time.NewTimer(2 * limit)
 	<-deadline.C
 	x.want("T D:1 C:SELECT_1 Z:T C:COMMIT Z:I", q("select 1"), q("commit"))
 }
@@ -127,16 +127,16 @@ func TestQueryTimeout(t *testing.T) {
 // A pipeline of short statements takes as long as it likes.
 func TestQueryTimeoutOfPipeline(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, maxConns(1), queryTimeout(2*time.Second))
-	w.wire(t).want(strings.TrimSpace(strings.Repeat("T D:1 C:SELECT_1 Z:I ", 5)),
-		slices.Repeat([]pgproto3.FrontendMessage{q("select 1 from pg_sleep(0.5)")}, 5)...)
+	w := newWorld(t, maxConns(1), queryTimeout(5*time.Second))
+	w.wire(t).want(strings.TrimSpace(strings.Repeat("T D:1 C:SELECT_1 Z:I ", 12)),
+		slices.Repeat([]pgproto3.FrontendMessage{q("select 1 from pg_sleep(0.5)")}, 12)...)
 }
 
 // A driver that stalls before it has said all keeps no origin connection: what came
 // before a long Parse is answered first, and an unfinished group ends with its time.
 func TestStalledDriver(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, maxConns(1), queryTimeout(2*time.Second))
+	w := newWorld(t, maxConns(1), queryTimeout(5*time.Second))
 	x, y := w.wire(t), w.wire(t)
 	long := encode(parse("long", "select 2 /*"+strings.Repeat("x", 40000)+"*/"))
 	x.write(append(encode(q("select 1")), long[:1000]...))
@@ -145,7 +145,7 @@ func TestStalledDriver(t *testing.T) {
 	x.write(long[1000:])
 	x.want("1 2 D:2 C:SELECT_1 Z:I", bind("long"), execute, syncMsg)
 	x.send(parse("", "select 1"), bind(""))
-	eventually(t, patience, "has an origin connection", func() bool { s := w.db.Stats(); return s.Live > s.Idle })
+	eventually(t, "has an origin connection", func() bool { s := w.db.Stats(); return s.Live > s.Idle })
 	x.end()
 	y.want("T D:1 C:SELECT_1 Z:I", q("select 1"))
 }

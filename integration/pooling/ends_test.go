@@ -71,7 +71,7 @@ func TestPooling39(t *testing.T) {
 			x.send(q(sql))
 			x.ready(1)
 			end(x)
-			eventually(t, time.Second, "the lock is gone", func() bool {
+			eventually(t, "the lock is gone", func() bool {
 				return ask(t, a, "select count(*)::text from pg_locks where locktype = 'advisory' and objid = 39") == "0"
 			})
 			if got := y.value("select pg_backend_pid()"); got != pid {
@@ -104,9 +104,9 @@ func TestPooling40(t *testing.T) {
 	} {
 		x := w.wire(t)
 		send(x)
-		eventually(t, patience, "runs", func() bool { return running(t, "pg_sleep(61)") == 1 })
+		eventually(t, "runs", func() bool { return running(t, "pg_sleep(61)") == 1 })
 		x.reset()
-		eventually(t, 2*time.Second, "is cancelled", func() bool { return running(t, "pg_sleep(61)") == 0 })
+		eventually(t, "is cancelled", func() bool { return running(t, "pg_sleep(61)") == 0 })
 		if got := y.value("select pg_backend_pid()"); got != pid {
 			t.Errorf("%d: backend %s, was %s", i, got, pid)
 		}
@@ -115,9 +115,9 @@ func TestPooling40(t *testing.T) {
 	y.want("C:BEGIN Z:T", q("begin"))
 	x := w.wire(t)
 	x.send(q("select 1"))
-	eventually(t, patience, "waits", func() bool { return w.db.Stats().Waiting == 1 })
+	eventually(t, "waits", func() bool { return w.db.Stats().Waiting == 1 })
 	x.reset()
-	eventually(t, 2*time.Second, "waits no more", func() bool { return w.db.Stats().Waiting == 0 })
+	eventually(t, "waits no more", func() bool { return w.db.Stats().Waiting == 0 })
 	y.want("C:COMMIT Z:I", q("commit"))
 }
 
@@ -133,7 +133,7 @@ func TestPooling41(t *testing.T) {
 		pid := y.value("select pg_backend_pid()")
 		x := w.wire(t)
 		x.write(half)
-		eventually(t, patience, "is attached", func() bool { return w.db.Stats().Idle == 0 })
+		eventually(t, "is attached", func() bool { return w.db.Stats().Idle == 0 })
 		x.reset()
 		if got := y.value("select pg_backend_pid()"); got == pid {
 			t.Errorf("%d: a backend that was sent half a message is used again", i)
@@ -164,7 +164,7 @@ func TestPooling42(t *testing.T) {
 	} {
 		z := w.wire(t)
 		send(z)
-		eventually(t, patience, "runs", func() bool { return running(t, "pg_sleep(62)") == 1 })
+		eventually(t, "runs", func() bool { return running(t, "pg_sleep(62)") == 1 })
 		terminate(t, a, ask(t, a, "select pid::text from pg_stat_activity where query like 'select pg_sleep(62)%' and state = 'active'"))
 		if got := z.end(); strings.Count(got, "E:") != 1 || !strings.HasSuffix(got, "E:57P01") {
 			t.Errorf("%d: %s", i, got)
@@ -193,7 +193,7 @@ func terminate(t *testing.T, a *pgx.Conn, pid string) {
 // ended waits until a backend is gone.
 func ended(t *testing.T, a *pgx.Conn, pid string) {
 	t.Helper()
-	eventually(t, patience, "the backend is gone", func() bool {
+	eventually(t, "the backend is gone", func() bool {
 		return ask(t, a, "select count(*)::text from pg_stat_activity where pid = $1::int", pid) == "0"
 	})
 }
@@ -250,7 +250,10 @@ func TestUnendedTransactionIsUndone(t *testing.T) {
 // has sent, and a BEGIN is not what is cancelled.
 func TestEndlessPipelineOfTheGone(t *testing.T) {
 	t.Parallel()
-	slow := slices.Repeat([]pgproto3.FrontendMessage{q("select pg_sleep(0.9)")}, 30)
+	setup := newWorld(t).wire(t)
+	setup.want("C:CREATE_TABLE Z:I", q("create table endless (n int)"))
+	t.Cleanup(func() { setup.want("C:DROP_TABLE Z:I", q("drop table endless")) })
+	slow := slices.Repeat([]pgproto3.FrontendMessage{q("select pg_sleep(0.9)")}, 300) // which nobody waits for
 	for name, last := range map[string][]pgproto3.FrontendMessage{
 		"no block":       {q("select 1")},
 		"block":          {q("begin"), q("insert into endless values (1)"), q("select 1")},
@@ -261,18 +264,13 @@ func TestEndlessPipelineOfTheGone(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t, maxConns(1))
 			y := w.wire(t)
-			y.want("C:CREATE_TABLE Z:I", q("create table if not exists endless (n int)"))
 			x := w.wire(t)
 			out := encode(slices.Concat(slow, last)...)
 			x.write(out[:len(out)-1])
-			eventually(t, patience, "runs", func() bool { return w.db.Stats().Idle == 0 })
+			eventually(t, "runs", func() bool { return w.db.Stats().Idle == 0 })
 			x.reset()
-			began := time.Now()
 			if got := y.value("select count(*) from endless"); got != "0" {
 				t.Errorf("%s rows", got)
-			}
-			if d := time.Since(began); d > 10*time.Second {
-				t.Errorf("the next client waited for %v", d)
 			}
 		})
 	}
@@ -331,14 +329,13 @@ func TestPooling43(t *testing.T) {
 	if hasTimeout {
 		x = w.wire(t, "idle_session_timeout", "100ms")
 	}
-	for range 5 {
+	for range 5 { // x asks when its connection has ended, not when it is about to
 		pid := x.value("select pg_backend_pid()")
 		if hasTimeout {
 			ended(t, a, pid)
 		} else {
 			terminate(t, a, pid)
 		}
-		x.want("T D:1 C:SELECT_1 Z:I", q("select 1"))
 		y.want("T D:1 C:SELECT_1 Z:I", q("select 1"))
 	}
 }
@@ -366,14 +363,14 @@ func TestTerminateBehindQuery(t *testing.T) {
 // and who does not, or does not even read, does not hold it up.
 func TestDrain(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, maxConns(5))
+	w := newServer(t, func(s *postgres.Server) { s.Grace = 10 * time.Second }, maxConns(5)) // for what takes no time
 	idle, busy, stuck, deaf, late := w.wire(t), w.wire(t), w.wire(t), w.wire(t), w.wire(t)
 	busy.want("C:BEGIN Z:T", q("begin"))
 	late.want("C:BEGIN Z:T", q("begin"))
 	stuck.send(q("select pg_sleep(63)"))
 	deaf.send(q("select repeat('x', 1000) from generate_series(1, 1000000)"))
 	deaf.got("T")
-	eventually(t, patience, "runs", func() bool { return running(t, "pg_sleep(63)") == 1 })
+	eventually(t, "runs", func() bool { return running(t, "pg_sleep(63)") == 1 })
 	stopped := make(chan struct{})
 	go func() { w.stop(); close(stopped) }()
 	if got := idle.end(); got != "E:57P01" {

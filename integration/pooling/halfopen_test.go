@@ -18,7 +18,7 @@ import (
 )
 
 // The origin's network goes without a word. Who waits for an answer and who asks next,
-// on a connection that had been idle, are told within half a minute.
+// on a connection that had been idle, are told long before TCP itself gives up.
 func TestPooling74HalfOpen(t *testing.T) {
 	t.Parallel()
 	stage, err := harness.NewStage()
@@ -32,7 +32,7 @@ func TestPooling74HalfOpen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
 	defer cancel()
 	origin, err := stage.StartPostgres(ctx, harness.PostgresConfig{Addr: there.Addr().String(), Namespace: far})
 	if err != nil {
@@ -57,22 +57,20 @@ func TestPooling74HalfOpen(t *testing.T) {
 	waits.want("C:BEGIN Z:T", q("begin"))
 	asks.want("T D:1 C:SELECT_1 Z:I", q("select 1"))
 	link.Set(harness.Conditions{Down: true})
-	began := time.Now()
 	var both sync.WaitGroup
 	for _, x := range []*wire{waits, asks} {
 		both.Go(func() {
 			x.send(q("select 1"))
-			_ = x.conn.SetReadDeadline(began.Add(40 * time.Second))
-			m, err := x.fe.Receive()
-			if err != nil || note(m) != "E:08006" || time.Since(began) > 30*time.Second {
-				t.Errorf("after %v: %v, %v", time.Since(began), m, err)
+			_ = x.conn.SetReadDeadline(time.Now().Add(2 * patience)) // a quarter of what TCP waits by itself
+			if m, err := x.fe.Receive(); err != nil || note(m) != "E:08006" {
+				t.Errorf("%v, %v", m, err)
 			}
 		})
 	}
 	both.Wait()
 	// With the network back the next one is served.
 	link.Set(harness.Conditions{})
-	eventually(t, patience, "serves", func() bool {
+	eventually(t, "serves", func() bool {
 		x, err := w.tryWire(t)
 		if err != nil {
 			return false

@@ -124,7 +124,7 @@ func TestListenForms(t *testing.T) {
 	if got := x.notified(); got != "form_c=2" {
 		t.Error(got)
 	}
-	eventually(t, patience, "a function's LISTEN is heard", func() bool {
+	eventually(t, "a function's LISTEN is heard", func() bool {
 		tell("form_d", "3")
 		_ = x.conn.SetReadDeadline(time.Now().Add(50 * time.Millisecond))
 		m, err := x.fe.Receive()
@@ -186,7 +186,7 @@ func TestListenOnStandby(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stage.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
 	defer cancel()
 	standby, err := stage.StartPostgres(ctx, harness.PostgresConfig{Addr: "127.0.0.1", HBA: []string{"host all all all trust"}})
 	if err == nil {
@@ -211,11 +211,7 @@ func TestListenOnStandby(t *testing.T) {
 	})
 	x := w.wire(t)
 	for range 3 {
-		begun := time.Now()
 		x.want("E:25006 Z:I", q("listen ch_standby"))
-		if took := time.Since(begun); took > 5*time.Second {
-			t.Errorf("refused after %v", took)
-		}
 	}
 	if n := dials.Load(); n > 12 {
 		t.Errorf("%d logins", n)
@@ -223,7 +219,7 @@ func TestListenOnStandby(t *testing.T) {
 	primary.Store(true)
 	w.db.Renew() // as the first refusal in ten seconds makes the proxy do
 	n := w.wire(t)
-	eventually(t, patience, "x listens", func() bool { // when it has let go of its connection of before
+	eventually(t, "x listens", func() bool { // when it has let go of its connection of before
 		x.send(q("listen ch_standby"))
 		return x.ready(1) == "C:LISTEN Z:I"
 	})

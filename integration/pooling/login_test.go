@@ -139,7 +139,7 @@ func TestTLSRequired(t *testing.T) {
 	// A cancel request comes in TLS too.
 	done := make(chan error, 1)
 	go func() { _, err := conn.Exec(ctx, "select pg_sleep(64)").ReadAll(); done <- err }()
-	eventually(t, patience, "runs", func() bool { return running(t, "pg_sleep(64)") == 1 })
+	eventually(t, "runs", func() bool { return running(t, "pg_sleep(64)") == 1 })
 	if err := conn.CancelRequest(ctx); err != nil {
 		t.Error(err)
 	}
@@ -266,7 +266,7 @@ func TestPooling74(t *testing.T) {
 			t.Errorf("%d: still connected", i)
 		}
 	}
-	if d := time.Since(began); d < 400*time.Millisecond || d > 5*time.Second {
+	if d := time.Since(began); d < 400*time.Millisecond {
 		t.Errorf("after %v", d)
 	}
 	// A byte now and then does not help.
@@ -276,7 +276,7 @@ func TestPooling74(t *testing.T) {
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	packet := startupMessage(map[string]string{"user": testUser, "options": string(bytes.Repeat([]byte(" "), 5000))}, 196608)
-	deadline := time.After(5 * time.Second)
+	deadline := time.After(patience)
 	for i := 0; ; i++ {
 		select {
 		case <-closed:

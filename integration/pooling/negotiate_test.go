@@ -163,7 +163,7 @@ func TestPooling44(t *testing.T) {
 		t.Errorf("3.2: a secret of %d bytes", len(x.secret))
 	}
 	x.send(q("select pg_sleep(61)"))
-	eventually(t, patience, "runs", func() bool { return running(t, "pg_sleep(61)") == 1 })
+	eventually(t, "runs", func() bool { return running(t, "pg_sleep(61)") == 1 })
 	w.cancel(t, x.pid, x.secret[:4]) // of part of the key, and of more, nothing comes
 	w.cancel(t, x.pid, append(bytes.Clone(x.secret), 0))
 	if running(t, "pg_sleep(61)") != 1 {
@@ -209,7 +209,7 @@ func TestPooling44Libpq(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	eventually(t, patience, "runs", func() bool { return running(t, "pg_sleep(62)") == 1 })
+	eventually(t, "runs", func() bool { return running(t, "pg_sleep(62)") == 1 })
 	if err := cmd.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}

@@ -10,7 +10,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/sluicedb/sluice/integration/harness"
 	"github.com/sluicedb/sluice/protocol/pgwire"
@@ -163,7 +162,7 @@ func TestPooling70(t *testing.T) {
 		t.Helper()
 		before := w.db.Stats()
 		w.db.Renew()
-		eventually(t, patience, "old connections are gone", func() bool {
+		eventually(t, "old connections are gone", func() bool {
 			s := w.db.Stats()
 			return s.Retired[pool.Renewed] >= before.Retired[pool.Renewed]+uint64(before.Live) && s.Live == 3
 		})
@@ -199,7 +198,7 @@ func TestFailoverToPrimary(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stage.Close()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*patience)
 	defer cancel()
 	standby, err := stage.StartPostgres(ctx, harness.PostgresConfig{Addr: "127.0.0.1", HBA: []string{"host all all all trust"}})
 	if err == nil {

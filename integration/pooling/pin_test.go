@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sluicedb/sluice/proxy/postgres"
 )
@@ -12,9 +11,9 @@ import (
 func pins(n int) func(*postgres.Config) { return func(c *postgres.Config) { c.MaxPinned = n } }
 
 // unpinned waits until nobody keeps an origin connection.
-func (w *world) unpinned(t testing.TB, within time.Duration) {
+func (w *world) unpinned(t testing.TB) {
 	t.Helper()
-	eventually(t, within, "nobody keeps an origin connection", func() bool { return w.db.Stats().Pinned == 0 })
+	eventually(t, "nobody keeps an origin connection", func() bool { return w.db.Stats().Pinned == 0 })
 }
 
 func TestPooling30(t *testing.T) {
@@ -46,7 +45,7 @@ func TestPooling30(t *testing.T) {
 	if got := held(); got != "0" {
 		t.Errorf("after the second unlock: held by %s", got)
 	}
-	w.unpinned(t, patience)
+	w.unpinned(t)
 	// A lock of the transaction pins nothing, nor one that was not got.
 	x.value("select pg_advisory_xact_lock(3001)")
 	if got := w.db.Counts().Resets; got != 0 {
@@ -56,10 +55,10 @@ func TestPooling30(t *testing.T) {
 	if got := y.value("select pg_try_advisory_lock(3001)"); got != "f" {
 		t.Fatal("y has it as well")
 	}
-	eventually(t, patience, "only x keeps a connection", func() bool { return w.db.Stats().Pinned == 1 })
+	eventually(t, "only x keeps a connection", func() bool { return w.db.Stats().Pinned == 1 })
 	x.reset()
-	eventually(t, time.Second, "the lock of a client that is gone is free", func() bool { return held() == "0" })
-	w.unpinned(t, patience)
+	eventually(t, "the lock of a client that is gone is free", func() bool { return held() == "0" })
+	w.unpinned(t)
 }
 
 func TestPooling31(t *testing.T) {
@@ -80,16 +79,16 @@ func TestPooling31(t *testing.T) {
 		t.Errorf("%d clients keep a connection", got)
 	}
 	x.want("C:DROP_TABLE Z:I", q("drop table t31"))
-	w.unpinned(t, patience)
+	w.unpinned(t)
 	// One that goes with its transaction pins nothing.
 	x.want("C:BEGIN C:CREATE_TABLE C:COMMIT Z:I", q("begin; create temp table t31 (a int) on commit drop; commit"))
 	x.value("select 1")
-	w.unpinned(t, patience)
+	w.unpinned(t)
 	// In a function, where nobody sees it.
 	x.want("C:DO Z:I", q("do $$ begin create temp table t31 (a int); end $$"))
 	x.want("C:INSERT_0_1 Z:I", q("insert into t31 values (1)"))
 	x.want("C:DISCARD_TEMP Z:I", q("discard temp"))
-	w.unpinned(t, patience)
+	w.unpinned(t)
 }
 
 func TestHoldCursors(t *testing.T) {
@@ -107,7 +106,7 @@ func TestHoldCursors(t *testing.T) {
 		t.Errorf("%d clients keep a connection", got)
 	}
 	x.want("C:CLOSE_CURSOR Z:I", q("close c"))
-	w.unpinned(t, patience)
+	w.unpinned(t)
 }
 
 // PREPARE, EXECUTE and DEALLOCATE in SQL, beside statements of the protocol.
@@ -127,16 +126,16 @@ func TestPrepareSQL(t *testing.T) {
 	x.want("2 D:6 C:SELECT_1 Z:I", bind("p", "5"), execute, syncMsg)
 	x.want("E:42P05 Z:I", q("prepare p as select 2"))
 	x.want("C:DEALLOCATE Z:I", q("deallocate p"))
-	w.unpinned(t, patience)
+	w.unpinned(t)
 	x.want("E:26000 Z:I", q("execute p(1)"))
 	x.want("E:26000 Z:I", q("deallocate p"))
 	x.want("C:PREPARE Z:I", q("prepare p as select 2"))
 	x.want("C:DEALLOCATE_ALL Z:I", q("deallocate all"))
-	w.unpinned(t, patience)
+	w.unpinned(t)
 	x.want("E:26000 Z:I", bind("wire"), execute, syncMsg)
 	x.want("C:PREPARE Z:I", q("prepare p as select 2"))
 	x.want("C:DISCARD_ALL Z:I T D:1 C:SELECT_1 Z:I", q("discard all"), q("select 1 as a"))
-	w.unpinned(t, patience)
+	w.unpinned(t)
 	x.want("E:26000 Z:I", q("execute p"))
 	// What is the proxy's own is not touched.
 	y.want("1 2 D:5 C:SELECT_1 Z:I", parse("s", "select 5"), bind("s"), execute, syncMsg)
@@ -165,7 +164,7 @@ func TestPinPolicy(t *testing.T) {
 		t.Errorf("%d clients keep a connection", got)
 	}
 	x.want("C:DISCARD_ALL Z:I", q("discard all"))
-	w.unpinned(t, patience)
+	w.unpinned(t)
 	if got := x.value("show work_mem"); got != defaults {
 		t.Errorf("after DISCARD ALL: %s", got)
 	}
@@ -188,12 +187,12 @@ func TestPinBudget(t *testing.T) {
 	if got := y.end(); !strings.HasSuffix(got, "E:53300") {
 		t.Errorf("beyond the budget: %s", got)
 	}
-	eventually(t, patience, "its lock is free", func() bool {
+	eventually(t, "its lock is free", func() bool {
 		return z.value("select count(*) from pg_locks where locktype = 'advisory' and objid = 3102") == "0"
 	})
 	if got := x.value("select pg_advisory_unlock(3101)"); got != "t" {
 		t.Errorf("x has lost its lock")
 	}
-	w.unpinned(t, patience)
-	eventually(t, patience, "the pool is back to its size", func() bool { return w.db.Stats().Live <= 1 })
+	w.unpinned(t)
+	eventually(t, "the pool is back to its size", func() bool { return w.db.Stats().Live <= 1 })
 }

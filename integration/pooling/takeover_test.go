@@ -37,7 +37,7 @@ func listenShared(t *testing.T, addr string) net.Listener {
 func TestPooling71(t *testing.T) {
 	t.Parallel()
 	next := func(addr string) *world {
-		w := unserved(t, func(*postgres.Server) {}, maxConns(4))
+		w := unserved(t, func(s *postgres.Server) { s.Grace = patience }, maxConns(4))
 		w.serve(t, listenShared(t, addr))
 		return w
 	}
@@ -82,7 +82,7 @@ func TestPooling71(t *testing.T) {
 	serving := entry
 	for range 2 {
 		before := committed.Load()
-		eventually(t, patience, "transactions are under way", func() bool { return committed.Load() > before+200 })
+		eventually(t, "transactions are under way", func() bool { return committed.Load() > before+200 })
 		idle := entry.wire(t)
 		former := serving
 		serving = next(addr)
@@ -92,7 +92,7 @@ func TestPooling71(t *testing.T) {
 		}
 	}
 	before := committed.Load()
-	eventually(t, patience, "transactions go on", func() bool { return committed.Load() > before+200 })
+	eventually(t, "transactions go on", func() bool { return committed.Load() > before+200 })
 	stop.Store(true)
 	wg.Wait()
 	x := entry.wire(t)

@@ -39,7 +39,7 @@ func TestTorture(t *testing.T) {
 	n := newWay(t)
 	m := &torture{
 		t: t, way: n, until: time.Now().Add(length),
-		world: newServer(t, func(s *postgres.Server) { s.LoginTimeout = patience }, maxConns(10), func(c *postgres.Config) { c.Dial, c.Limits.WaitTimeout = n.dial, patience }),
+		world: newServer(t, func(s *postgres.Server) { s.LoginTimeout = patience }, maxConns(10), func(c *postgres.Config) { c.Dial = n.dial }),
 	}
 	x := m.world.wire(t)
 	x.want("C:CREATE_TABLE Z:I", q("create unlogged table torture (mark text, n int)"))
@@ -60,7 +60,7 @@ func TestTorture(t *testing.T) {
 	}
 	m.disturb(rand.New(rand.NewPCG(seed, tortureClients)))
 	all.Wait()
-	eventually(t, patience, "every connection is back", func() bool { s := m.world.db.Stats(); return s.Idle == s.Live && s.Dialing == 0 })
+	eventually(t, "every connection is back", func() bool { s := m.world.db.Stats(); return s.Idle == s.Live && s.Dialing == 0 })
 	t.Logf("%d rounds, %d transfers, %d lost of %d disturbances, %+v, %+v", m.rounds.Load(), m.transfers.Load(), m.lost.Load(), m.disturbances,
 		m.world.db.Counts(), m.world.db.Stats())
 	if t.Failed() {
@@ -168,7 +168,7 @@ func (m *torture) terminate() error {
 
 // restartOrigin lets the origin lose its clients, and not what it has acknowledged.
 func restartOrigin() error {
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
 	defer cancel()
 	return errors.Join(pg.Stop(), pg.Start(ctx))
 }

@@ -198,7 +198,7 @@ func (n *way) startConnector() {
 		return
 	}
 	n.connector = run(c.Run)
-	eventually(n.t, patience, "the connector is ready", c.Ready)
+	eventually(n.t, "the connector is ready", c.Ready)
 }
 
 // restartConnector puts another connector in the place of the one, which comes to

@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer stage.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
 		defer cancel()
 		pg, err = stage.StartPostgres(ctx, harness.PostgresConfig{
 			Addr: "127.0.0.1", Settings: map[string]string{"max_connections": "200"}, HBA: loginMethods,
@@ -66,7 +66,7 @@ var ownPackages = []string{"sluice/proxy/", "sluice/protocol/", "sluice/relay.",
 // leaks is 1 if the proxies of the tests, and the ways to the origin, left goroutines
 // or read buffers behind.
 func leaks() int {
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
@@ -140,7 +140,7 @@ func unserved(t testing.TB, serve func(*postgres.Server), changes ...func(*postg
 		},
 		Host: target.Host, Database: target.Database, User: target.User, Password: target.Password,
 		TLS:    &tls.Config{RootCAs: roots, ServerName: target.Host},
-		Limits: postgres.Limits{MaxConns: 5, QueryTimeout: time.Minute},
+		Limits: postgres.Limits{MaxConns: 5, QueryTimeout: patience, WaitTimeout: patience},
 	}
 	for _, change := range changes {
 		change(&cfg)
@@ -203,7 +203,7 @@ func (w *world) url() string {
 // connect connects with pgx.
 func (w *world) connect(t testing.TB, params ...string) *pgx.Conn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cfg, err := pgx.ParseConfig(w.url())
 	if err != nil {
