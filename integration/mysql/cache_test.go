@@ -21,7 +21,7 @@ func newCached(t testing.TB, s server, changes ...func(*mysql.Config)) *world {
 	c := cache.New(cache.Config{MaxBytes: 256 << 20, NoJitter: true})
 	t.Cleanup(c.Close)
 	changes = append([]func(*mysql.Config){func(cfg *mysql.Config) {
-		cfg.Cache, cfg.Caching = c, cache.Policy{MaxAge: time.Minute, Stale: 15 * time.Second}
+		cfg.Cache, cfg.Caching = c, cache.Policy{MaxAge: time.Hour} // longer than any test
 	}}, changes...)
 	return newWorld(t, s, changes...)
 }
@@ -29,7 +29,7 @@ func newCached(t testing.TB, s server, changes ...func(*mysql.Config)) *world {
 // known waits until the catalog is, as it is after what the test has done to it.
 func (w *world) known(t testing.TB, table string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	for {
 		e := w.db.Results().Explain(ctx, "SELECT * FROM "+table)

@@ -75,24 +75,26 @@ func TestPooling60Kill(t *testing.T) {
 	onBoth(t, func(t *testing.T, s server) {
 		w := newWorld(t, s, maxConns(3))
 		a, b, c := w.raw(t), w.raw(t), w.raw(t)
-		id := a.value(t, "SELECT CONNECTION_ID()")
+		ids := map[*raw]string{a: a.value(t, "SELECT CONNECTION_ID()"), b: b.value(t, "SELECT CONNECTION_ID()")}
 		for range 3 {
-			a.send(t, mywire.ComQuery, "SELECT SLEEP(20) AS a")
-			b.send(t, mywire.ComQuery, "SELECT SLEEP(0.5) AS b")
+			a.send(t, mywire.ComQuery, "SELECT SLEEP(300) AS a")
+			b.send(t, mywire.ComQuery, "SELECT SLEEP(300) AS b")
 			waitFor(t, func() bool { return w.sleeping(t) == 2 })
-			began := time.Now()
-			c.exec(t, "KILL QUERY "+id)
-			rows, _, failed := a.rows(t, mywire.ComQuery) // SLEEP that is interrupted returns 1, or the statement fails
-			if took := time.Since(began); failed != nil && failed.Code != 1317 || failed == nil && string(rows[0]) != "\x011" || took > 5*time.Second {
-				t.Errorf("killed: %q, %v after %v", rows, failed, took)
+			for left, killed := range []*raw{b, a} {
+				c.exec(t, "KILL QUERY "+ids[killed])
+				rows, _, failed := killed.rows(t, mywire.ComQuery) // SLEEP that is interrupted returns 1, or the statement fails
+				if failed != nil && failed.Code != 1317 || failed == nil && string(rows[0]) != "\x011" {
+					t.Errorf("killed: %q, %v", rows, failed)
+				}
+				killed.want(t, "SELECT 1", "1")
+				waitFor(t, func() bool { return w.sleeping(t) <= 1-left })
+				if n := w.sleeping(t); n != 1-left {
+					t.Errorf("%d go on, want %d", n, 1-left)
+				}
 			}
-			if rows, _, failed := b.rows(t, mywire.ComQuery); failed != nil || string(rows[0]) != "\x010" {
-				t.Errorf("the other: %q, %v", rows, failed)
-			}
-			a.want(t, "SELECT 1", "1")
 		}
 		c.fails(t, "KILL 999999", 1094)
-		c.send(t, mywire.ComProcessKill, id32(number32(t, id)))
+		c.send(t, mywire.ComProcessKill, id32(number32(t, ids[a])))
 		c.expectOK(t)
 		if _, err := a.Read(make([]byte, 1)); err != nil {
 			t.Logf("%v", err)
@@ -130,17 +132,25 @@ func TestPooling60CanceledContext(t *testing.T) {
 
 func TestPooling60QueryLimit(t *testing.T) {
 	onBoth(t, func(t *testing.T, s server) {
-		w := newWorld(t, s, maxConns(1), func(c *mysqlConfig) { c.QueryTimeout = 300 * time.Millisecond; c.WaitTimeout = 100 * time.Millisecond })
+		var cfg mysqlConfig
+		w := newWorld(t, s, maxConns(1), func(c *mysqlConfig) { cfg = *c })
 		a, b := w.raw(t), w.raw(t)
 		a.send(t, mywire.ComQuery, "SELECT COUNT(*) FROM information_schema.columns a, information_schema.columns b, information_schema.columns c")
 		waitFor(t, func() bool { return w.db.Stats().Live == 1 && w.db.Stats().Idle == 0 })
+		limited := cfg
+		limited.WaitTimeout = 100 * time.Millisecond
+		w.db.SetConfig(limited)
 		b.send(t, mywire.ComQuery, "SELECT 1")
 		if _, _, e := b.rows(t, mywire.ComQuery); e == nil || e.Code != 1040 || !strings.HasPrefix(e.Message, "Failed to acquire a connection from the pool.") {
 			t.Errorf("without a connection: %v", e)
 		}
+		limited = cfg
+		limited.QueryTimeout = 300 * time.Millisecond
+		w.db.SetConfig(limited)
 		if _, _, e := a.rows(t, mywire.ComQuery); e == nil || e.Code != 1317 {
 			t.Errorf("beyond the limit: %v", e)
 		}
+		w.db.SetConfig(cfg)
 		b.want(t, "SELECT 2", "2")
 		a.want(t, "SELECT 3", "3")
 	})

@@ -47,7 +47,7 @@ func TestPoolingTLS(t *testing.T) {
 // may end it.
 func TestPoolingDrain(t *testing.T) {
 	onBoth(t, func(t *testing.T, s server) {
-		w := newWorld(t, s, maxConns(2))
+		w := newServer(t, s, func(srv *mysql.Server) { srv.Grace = patience }, maxConns(2))
 		a, b := w.raw(t), w.raw(t)
 		a.exec(t, "CREATE TABLE IF NOT EXISTS drained (id int)")
 		a.exec(t, "BEGIN")
@@ -70,10 +70,13 @@ func TestPoolingDrain(t *testing.T) {
 
 // TestPoolingSilent: who is silent in a transaction for too long is disconnected.
 func TestPoolingSilent(t *testing.T) {
-	w := newWorld(t, servers[0], maxConns(1), func(c *mysqlConfig) { c.IdleTransactionTimeout = 300 * time.Millisecond })
+	var cfg mysql.Config
+	w := newWorld(t, servers[0], maxConns(1), func(c *mysql.Config) { cfg = *c })
 	a, b := w.raw(t), w.raw(t)
 	a.exec(t, "BEGIN")
 	a.want(t, "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'none'", "0")
+	cfg.IdleTransactionTimeout = 300 * time.Millisecond
+	w.db.SetConfig(cfg)
 	if e := a.goodbye(t); e.Code != mywire.CodeClientInteraction {
 		t.Errorf("%v", e)
 	}

@@ -42,9 +42,14 @@ func TestFailoverReadOnly(t *testing.T) {
 // client, of whose driver's queue the rest would be committed statement by statement.
 func TestRefusedBegin(t *testing.T) {
 	onBoth(t, func(t *testing.T, s server) {
-		w := newWorld(t, s, maxConns(1), func(c *mysqlConfig) { c.WaitTimeout = 100 * time.Millisecond })
+		var cfg mysqlConfig
+		w := newWorld(t, s, maxConns(1), func(c *mysqlConfig) { cfg = *c })
 		holder, other, third := w.raw(t), w.raw(t), w.raw(t)
 		holder.exec(t, "BEGIN")
+		holder.value(t, "SELECT COUNT(*) FROM information_schema.schemata")
+		impatient := cfg
+		impatient.WaitTimeout = 100 * time.Millisecond
+		w.db.SetConfig(impatient)
 		for _, text := range []string{"SELECT COUNT(*) FROM information_schema.schemata", "BEGIN"} {
 			other.send(t, mywire.ComQuery, text)
 			if e := other.expectError(t); e.Code != mywire.CodeConCount {
@@ -54,6 +59,7 @@ func TestRefusedBegin(t *testing.T) {
 		if _, _, err := mywire.ReadPacket(other, mywire.MaxPayload); err == nil {
 			t.Error("a client goes on whose BEGIN was refused")
 		}
+		w.db.SetConfig(cfg)
 		holder.exec(t, "ROLLBACK")
 		third.exec(t, "BEGIN")
 		third.exec(t, "COMMIT")

@@ -43,7 +43,7 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
 		defer cancel()
 		for _, mariadb := range []bool{true, false} {
 			s, err := start(ctx, stage, mariadb)
@@ -102,7 +102,7 @@ func start(ctx context.Context, stage *harness.Stage, mariadb bool) (server, err
 
 // leaks is 1 if the proxies of the tests left goroutines or read buffers behind.
 func leaks() int {
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]

@@ -36,7 +36,7 @@ func (w *world) raw(t testing.TB, more ...mywire.Capabilities) *raw {
 	}
 	t.Cleanup(func() { nc.Close() })
 	r.Conn = nc
-	if err := nc.SetDeadline(time.Now().Add(30 * time.Second)); err != nil {
+	if err := nc.SetDeadline(time.Now().Add(5 * patience)); err != nil {
 		t.Fatal(err)
 	}
 	rawLogin(t, r, testUser, testPassword)
@@ -132,7 +132,7 @@ func (r *raw) value(t testing.TB, query string) string {
 // waitFor waits until something is so.
 func waitFor(t testing.TB, so func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for !so() {
 		if time.Now().After(deadline) {
 			t.Fatal("timed out")

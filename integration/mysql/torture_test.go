@@ -40,7 +40,7 @@ func TestPoolingTorture(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		if err := setup.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		if err := setup.SetDeadline(time.Now().Add(patience)); err != nil {
 			t.Fatal(err)
 		}
 		setup.want(t, "SELECT COUNT(*) FROM tortured WHERE v = 'of a transaction'", "0")

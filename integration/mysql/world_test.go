@@ -28,6 +28,9 @@ func onBoth(t *testing.T, test func(t *testing.T, s server)) {
 	}
 }
 
+// patience bounds every wait for something that takes no time to speak of: a loaded machine takes long over it.
+const patience = time.Minute
+
 const (
 	testUser     = "driver"
 	testPassword = "pw"
@@ -87,7 +90,7 @@ func newServer(t testing.TB, s server, serve func(*mysql.Server), changes ...fun
 			return d.DialContext(ctx, "tcp", s.addr)
 		},
 		Database: harness.MySQLDatabase, User: s.user, Password: s.password, TLS: s.tls(t),
-		Limits: dialect.Limits{MaxConns: 5, QueryTimeout: time.Minute},
+		Limits: dialect.Limits{MaxConns: 5, QueryTimeout: patience, WaitTimeout: patience},
 	}
 	for _, change := range changes {
 		change(&cfg)
@@ -140,7 +143,7 @@ func connectDSN(t testing.TB, dsn string) *sql.Conn {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	conn, err := db.Conn(ctx)
 	if err != nil {
