@@ -69,7 +69,7 @@ func TestCache02And06AgeStaleAndRefresh(t *testing.T) {
 // within waits for something that must happen.
 func within(t testing.TB, what string, is func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(20 * time.Second); !is(); {
+	for deadline := time.Now().Add(patience); !is(); {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s did not happen", what)
 		}
@@ -174,6 +174,7 @@ func TestCache07RefreshNeverStandsInLine(t *testing.T) {
 	sql := "select count(*) from " + s + ".t"
 	rows(t, conn, sql)
 	exec(t, other, "begin") // holds the only connection
+	w.kept = 1
 	w.clock.advance(61 * time.Second)
 	for range 10 {
 		w.expect(t, "stale", func() { rows(t, conn, sql) }, query.StatusHit)
@@ -200,7 +201,7 @@ func TestCache32OriginDown(t *testing.T) {
 	conn := w.simply(t)
 	sql := "select count(*) from " + s + ".t"
 	rows(t, conn, sql)
-	w.quiet()
+	w.quiet(t)
 	w.goDown(t, direct)
 	hits := w.counts()[query.StatusHit]
 	for range 3 {
@@ -229,7 +230,7 @@ func TestCache06RefreshFails(t *testing.T) {
 	conn := w.simply(t)
 	sql := "select count(*) from " + s + ".t"
 	rows(t, conn, sql)
-	w.quiet()
+	w.quiet(t)
 	w.goDown(t, direct)
 	w.clock.advance(61 * time.Second)
 	before := w.db.Stats().DialErrors

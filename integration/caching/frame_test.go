@@ -58,7 +58,7 @@ func TestCache30Notifications(t *testing.T) {
 		go func() { defer close(done); exec(t, direct, "select pg_notify($1, $2)", s, payload) }()
 		want := rows(t, listener, sql)
 		<-done
-		for deadline := time.Now().Add(10 * time.Second); count(payload) == 0; {
+		for deadline := time.Now().Add(patience); count(payload) == 0; {
 			if time.Now().After(deadline) {
 				t.Fatalf("no notification %q", payload)
 			}

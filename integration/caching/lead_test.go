@@ -31,11 +31,13 @@ const (
 	following = "cache.(*Reader).Next("
 )
 
+// gate is a function that returns once nobody holds the advisory lock 4711 for himself.
+const gate = "create function NAME.gate(int) returns int immutable language plpgsql as 'begin perform pg_advisory_lock_shared(4711); perform pg_advisory_unlock_shared(4711); return $1; end'"
+
 // gated makes a table of 2 MB, and a query of it that waits until open is called.
 func gated(t *testing.T) (w *world, sql string, open func()) {
 	t.Helper()
-	s, direct := tables(t, "create table NAME.t as select i as id, repeat('x', 1000) as body from generate_series(1, 2000) i",
-		"create function NAME.gate(int) returns int immutable language plpgsql as 'begin perform pg_advisory_lock_shared(4711); perform pg_advisory_unlock_shared(4711); return $1; end'")
+	s, direct := tables(t, "create table NAME.t as select i as id, repeat('x', 1000) as body from generate_series(1, 2000) i", gate)
 	w = newWorld(t, func(c *postgres.Config) { c.Limits.MaxConns = 2 })
 	w.ready(t, s+".t")
 	rows(t, direct, "select pg_advisory_lock(4711)")

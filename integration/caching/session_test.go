@@ -252,24 +252,27 @@ func TestCache39OwnAndOthersWrites(t *testing.T) {
 }
 
 func TestCache39FlightFromBeforeAWrite(t *testing.T) {
-	s, direct := tables(t, "create table NAME.t as select 0 as v", "create function NAME.slow(int) returns int immutable language plpgsql as 'begin perform pg_sleep(1); return $1; end'")
+	s, direct := tables(t, "create table NAME.t as select 0 as v", gate)
 	w := newWorld(t)
 	w.ready(t, s+".t")
 	a, b := w.simply(t), w.simply(t)
-	sql := "select " + s + ".slow(v) from " + s + ".t"
-	done := make(chan string)
-	go func() {
-		got, _ := tryRows(b, sql)
-		done <- got
-	}()
-	within(t, "a slow read", func() bool { // which has its snapshot then
-		return strings.TrimSpace(rows(t, direct, "select count(*) from pg_stat_activity where wait_event = 'PgSleep' and query like '%"+s+".slow%'")) == "1"
-	})
+	sql := "select " + s + ".gate(v) from " + s + ".t"
+	reads := func(n string) func() bool { // each of which has its snapshot then
+		return func() bool {
+			return rows(t, direct, "select count(*) from pg_locks where locktype = 'advisory' and objid = 4711 and not granted") == n+"\n"
+		}
+	}
+	rows(t, direct, "select pg_advisory_lock(4711)")
+	before := asks(b, sql)
+	within(t, "a read", reads("1"))
 	exec(t, a, "update "+s+".t set v = 1")
-	if got := rows(t, a, sql); got != "1\n" {
+	behind := asks(a, sql)
+	within(t, "a read of the writer's own", reads("2"))
+	rows(t, direct, "select pg_advisory_unlock(4711)")
+	if got := <-behind; got != "1\n" {
 		t.Errorf("the writer joined a read from before its write: %q", got)
 	}
-	if got := <-done; got != "0\n" {
+	if got := <-before; got != "0\n" {
 		t.Errorf("the read from before: %q", got)
 	}
 	if got := rows(t, b, sql); got != "1\n" {

@@ -92,7 +92,7 @@ func TestCacheLeavesUnsettledSessionsAlone(t *testing.T) {
 			t.Errorf("after %s the origin was asked %d times, %d hits", c.begin, n, hits()-before)
 		}
 		script(t, conn, c.end)
-		deadline := time.Now().Add(20 * time.Second)
+		deadline := time.Now().Add(patience)
 		for w.asked(func() { script(t, conn, sql) }) != 0 {
 			if time.Now().After(deadline) {
 				t.Fatalf("after %s nothing is hit", c.end)

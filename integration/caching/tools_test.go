@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -16,7 +15,7 @@ import (
 // the test has seen its catalog. Where sql says NAME it is a name of the test's own.
 func tables(t testing.TB, sql ...string) (name string, direct *pgx.Conn) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	conn, err := pg.Connect(ctx)
 	if err != nil {
@@ -41,7 +40,7 @@ func tables(t testing.TB, sql ...string) (name string, direct *pgx.Conn) {
 
 func exec(t testing.TB, conn *pgx.Conn, sql string, args ...any) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if _, err := conn.Exec(ctx, sql, args...); err != nil {
 		t.Fatalf("%s: %v", sql, err)
@@ -59,7 +58,7 @@ func rows(t testing.TB, conn *pgx.Conn, sql string, args ...any) string {
 }
 
 func tryRows(conn *pgx.Conn, sql string, args ...any) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	r, err := conn.Query(ctx, sql, args...)
 	if err != nil {
@@ -85,7 +84,7 @@ func (w *world) simply(t testing.TB, params ...string) *pgx.Conn {
 // ready waits until the proxy knows the catalog: until a query of this table is hit.
 func (w *world) ready(t testing.TB, table string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	cfg, err := pgx.ParseConfig(w.url())
 	if err != nil {
@@ -106,24 +105,19 @@ func (w *world) ready(t testing.TB, table string) {
 
 func (w *world) counts() [query.Statuses]uint64 { return w.db.Results().Counts().Statuses }
 
-// quiet waits until no client has an origin connection: one that has, because the
-// proxy still asks what its last statement did to the session, reads by it. Clients
-// in a transaction and pinned ones keep theirs, so that it waits no longer than a second.
-func (w *world) quiet() {
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); <-tick.C {
-		if s := w.db.Stats(); s.Live == s.Idle && s.Dialing == 0 {
-			return
-		}
-	}
+// quiet waits until no client has an origin connection but those that keep theirs: one
+// that has, because the proxy still asks what its last statement did to the session,
+// reads by it.
+func (w *world) quiet(t testing.TB) {
+	t.Helper()
+	within(t, "rest", func() bool { s := w.db.Stats(); return s.Live == s.Idle+w.kept && s.Dialing == 0 })
 }
 
 // expect runs do, when all is quiet, and requires that it makes exactly these
 // statuses, in any order.
 func (w *world) expect(t testing.TB, what string, do func(), want ...query.Status) {
 	t.Helper()
-	w.quiet()
+	w.quiet(t)
 	before := w.counts()
 	do()
 	after := w.counts()

@@ -48,6 +48,7 @@ func TestTorture(t *testing.T) {
 		c.Caching = cache.Policy{MaxAge: 2 * time.Second, Stale: time.Second}
 		c.MaxConns = 4
 	})
+	w.clock.runs.Store(true)
 	w.ready(t, s+".t0")
 	began := time.Now()
 	m := &model{t: t, w: w, name: s, began: began, until: began.Add(length)}

@@ -53,7 +53,7 @@ func TestCache08To15Verdicts(t *testing.T) {
 		"create table NAME.secret (tenant text, v int)", "insert into NAME.secret values ('x', 1), ('y', 2)", "alter table NAME.secret enable row level security",
 		"create policy p on NAME.secret using (tenant = current_setting('app.tenant', true))", "alter table NAME.secret force row level security",
 		"create aggregate NAME.agg (int) (sfunc = NAME.volint, stype = int)")
-	w := newWorld(t, func(c *postgres.Config) { c.Caching = cache.Policy{MaxAge: 2 * time.Second, Stale: 15 * time.Second} })
+	w := newWorld(t, func(c *postgres.Config) { c.Caching = cache.Policy{MaxAge: 2 * time.Second, Stale: time.Minute} }) // looks at the catalog every second
 	w.ready(t, s+".articles")
 	conn := w.simply(t, "search_path", s)
 	t.Run("08", func(t *testing.T) {

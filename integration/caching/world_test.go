@@ -40,7 +40,7 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer stage.Close()
-		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		ctx, cancel := context.WithTimeout(context.Background(), 5*patience)
 		defer cancel()
 		pg, err = stage.StartPostgres(ctx, harness.PostgresConfig{
 			Addr: "127.0.0.1", Settings: map[string]string{"max_connections": "200"},
@@ -62,9 +62,12 @@ func TestMain(m *testing.M) {
 	}())
 }
 
+// patience bounds every wait for what takes no time to speak of: a loaded machine takes long over it.
+const patience = time.Minute
+
 // leaks is 1 if the proxies of the tests left goroutines or read buffers behind.
 func leaks() int {
-	deadline := time.Now().Add(5 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		stacks := make([]byte, 1<<20)
 		stacks = stacks[:runtime.Stack(stacks, true)]
@@ -97,12 +100,25 @@ type world struct {
 	cache *cache.Cache
 	clock clock
 	down  atomic.Bool // the origin cannot be dialled
+	kept  int         // origin connections that clients keep
 }
 
-// clock is the time that results live by; tests move it.
-type clock struct{ ahead atomic.Int64 }
+// clock is the time that results live by. It stands still unless tests move it, so that
+// nothing gets old because a machine is slow, or let it run.
+type clock struct {
+	began time.Time
+	ahead atomic.Int64
+	runs  atomic.Bool
+}
 
-func (k *clock) now() time.Time          { return time.Now().Add(time.Duration(k.ahead.Load())) }
+func (k *clock) now() time.Time {
+	t := k.began
+	if k.runs.Load() {
+		t = time.Now()
+	}
+	return t.Add(time.Duration(k.ahead.Load()))
+}
+
 func (k *clock) advance(d time.Duration) { k.ahead.Add(int64(d)) }
 
 // newWorld starts a proxy with a pool and a cache of its own; it ends with the test.
@@ -115,7 +131,7 @@ func newWorld(t testing.TB, changes ...func(*postgres.Config)) *world {
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
 	target := pg.Target()
-	w := &world{}
+	w := &world{clock: clock{began: time.Now()}}
 	w.cache = cache.New(cache.Config{MaxBytes: 64 << 20, Now: w.clock.now, NoJitter: true})
 	t.Cleanup(w.cache.Close)
 	addr := net.JoinHostPort(target.Host, strconv.Itoa(target.Port))
@@ -129,7 +145,7 @@ func newWorld(t testing.TB, changes ...func(*postgres.Config)) *world {
 		},
 		Host: target.Host, Database: target.Database, User: target.User, Password: target.Password,
 		TLS:    &tls.Config{RootCAs: roots, ServerName: target.Host},
-		Limits: postgres.Limits{MaxConns: 5, QueryTimeout: time.Minute},
+		Limits: postgres.Limits{MaxConns: 5, QueryTimeout: patience, WaitTimeout: patience},
 		Cache:  w.cache, Caching: cache.Policy{MaxAge: time.Minute, Stale: 15 * time.Second},
 	}
 	for _, change := range changes {
@@ -198,7 +214,7 @@ func (w *world) connect(t testing.TB, params ...string) *pgx.Conn {
 // by connects with pgx in a mode.
 func (w *world) by(t testing.TB, mode pgx.QueryExecMode, params ...string) *pgx.Conn {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
 	cfg, err := pgx.ParseConfig(w.url())
 	if err != nil {
