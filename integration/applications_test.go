@@ -7,7 +7,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/sluicedb/sluice/integration/harness"
 )
@@ -77,7 +76,7 @@ func TestApplications(t *testing.T) {
 			t.Run(app.name+"/"+target.name, func(t *testing.T) {
 				command := app.command(t)
 				command.Name, command.Env = app.name, target.Env()
-				out, err := w.stage.Output(within(t, 3*time.Minute), command, "")
+				out, err := w.stage.Output(within(t), command, "")
 				results := all.add(target.name, out)
 				for _, r := range results {
 					if !r.ok {
@@ -105,7 +104,7 @@ func TestApplications(t *testing.T) {
 	}
 	t.Run("session state", w.testSessionState)
 	t.Logf("\n%s", all.markdown())
-	shown := w.run(within(t, time.Minute), t, "database", "get", "app")
+	shown := w.run(within(t), t, "database", "get", "app")
 	t.Logf("\n%s", shown)
 	for _, want := range []string{"clients:", "lease:", "99% below", "demand"} {
 		if !strings.Contains(shown, want) {
@@ -179,7 +178,7 @@ func (m *matrix) markdown() string {
 
 // testSessionState changes what becomes of a session's settings while clients are logged in.
 func (w *world) testSessionState(t *testing.T) {
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	conn := connect(ctx, t, w.target)
 	for _, policy := range []string{"reset", "replay"} {
 		w.run(ctx, t, "database", "update", "app", "--session-state", policy)

@@ -9,7 +9,6 @@ import (
 	"hash"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -22,7 +21,7 @@ const copyRows = 300_000
 func copyRow(i int) string { return fmt.Sprintf("%d\trow number %d\n", i, i) }
 
 func testCopyIn(t *testing.T, _ *harness.Stage, target harness.Target) {
-	ctx := within(t, 2*time.Minute)
+	ctx := within(t)
 	conn := connect(ctx, t, target)
 	mustExec(ctx, t, conn, "create table copy_in (id int, v text)")
 	defer mustExec(ctx, t, conn, "drop table copy_in")
@@ -48,7 +47,7 @@ func testCopyIn(t *testing.T, _ *harness.Stage, target harness.Target) {
 }
 
 func testCopyOut(t *testing.T, _ *harness.Stage, target harness.Target) {
-	ctx := within(t, 2*time.Minute)
+	ctx := within(t)
 	conn := connect(ctx, t, target)
 	got, want := md5.New(), md5.New()
 	for i := range copyRows {
@@ -62,7 +61,7 @@ func testCopyOut(t *testing.T, _ *harness.Stage, target harness.Target) {
 
 // testFailedCopy: a COPY that the server refuses half-way leaves the connection in order.
 func testFailedCopy(t *testing.T, _ *harness.Stage, target harness.Target) {
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	conn := connect(ctx, t, target)
 	mustExec(ctx, t, conn, "create table failed_copy (id int)")
 	defer mustExec(ctx, t, conn, "drop table failed_copy")
@@ -91,7 +90,7 @@ func (r *failingReader) Read(p []byte) (int, error) {
 
 // testManyRows reads 100 MB in 100,000 rows, each in every byte.
 func testManyRows(t *testing.T, _ *harness.Stage, target harness.Target) {
-	ctx := within(t, 3*time.Minute)
+	ctx := within(t)
 	conn := connect(ctx, t, target)
 	const rows = 100_000
 	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec} {
@@ -115,7 +114,7 @@ func testManyRows(t *testing.T, _ *harness.Stage, target harness.Target) {
 
 // testLargeRow sends 100 MB as one parameter's worth of row, and gets them back.
 func testLargeRow(t *testing.T, _ *harness.Stage, target harness.Target) {
-	ctx := within(t, 3*time.Minute)
+	ctx := within(t)
 	conn := connect(ctx, t, target)
 	const size = 100 << 20
 	var got []byte

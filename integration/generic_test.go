@@ -8,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sluicedb/sluice/integration/harness"
 )
@@ -38,7 +37,7 @@ func (w *world) startBridge(ctx context.Context, t *testing.T, name string, toke
 // testGenericClient reaches the origin itself with psql, through an independent WebSocket client and the relay: TLS runs from psql to
 // the database, and messages are cut anyhow.
 func testGenericClient(t *testing.T, w *world) {
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	_, port := w.startBridge(ctx, t, "bridge", w.token)
 	target := w.pg.Target()
 	target.Port = port

@@ -65,7 +65,7 @@ func parallel(t *testing.T, n int, work func(i int) error) {
 
 // Its statements with arguments are unnamed ones that are bound after a Sync.
 func testPQPool(t *testing.T, target harness.Target) {
-	db, ctx := openPQ(t, target), within(t, time.Minute)
+	db, ctx := openPQ(t, target), within(t)
 	parallel(t, 50, func(i int) error {
 		for n := range 10 {
 			var a, b int
@@ -78,7 +78,7 @@ func testPQPool(t *testing.T, target harness.Target) {
 }
 
 func testPQTransactions(t *testing.T, target harness.Target) {
-	db, ctx := openPQ(t, target), within(t, time.Minute)
+	db, ctx := openPQ(t, target), within(t)
 	_, err := db.ExecContext(ctx, "create table pq_t (who text primary key, n int)")
 	must(t, err)
 	defer db.ExecContext(context.WithoutCancel(ctx), "drop table pq_t")
@@ -108,7 +108,7 @@ func testPQTransactions(t *testing.T, target harness.Target) {
 }
 
 func testPQPrepared(t *testing.T, target harness.Target) {
-	db, ctx := openPQ(t, target), within(t, time.Minute)
+	db, ctx := openPQ(t, target), within(t)
 	statements := make([]*sql.Stmt, 8)
 	for i := range statements {
 		var err error
@@ -131,7 +131,7 @@ func testPQPrepared(t *testing.T, target harness.Target) {
 }
 
 func testPQCopy(t *testing.T, target harness.Target) {
-	db, ctx := openPQ(t, target), within(t, time.Minute)
+	db, ctx := openPQ(t, target), within(t)
 	_, err := db.ExecContext(ctx, "create table pq_copy (a int, b text)")
 	must(t, err)
 	defer db.ExecContext(context.WithoutCancel(ctx), "drop table pq_copy")
@@ -156,7 +156,7 @@ func testPQCopy(t *testing.T, target harness.Target) {
 }
 
 func testPQCancel(t *testing.T, target harness.Target) {
-	db, ctx := openPQ(t, target), within(t, time.Minute)
+	db, ctx := openPQ(t, target), within(t)
 	parallel(t, 5, func(int) error {
 		short, cancel := context.WithTimeout(ctx, 300*time.Millisecond)
 		defer cancel()
@@ -177,7 +177,7 @@ func openPgx(ctx context.Context, t *testing.T, target harness.Target) *pgxpool.
 }
 
 func testPgxPool(t *testing.T, target harness.Target) {
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	pool := openPgx(ctx, t, target)
 	parallel(t, 40, func(i int) error {
 		for n, mode := range queryModes {
@@ -194,7 +194,7 @@ func testPgxPool(t *testing.T, target harness.Target) {
 }
 
 func testPgxBatch(t *testing.T, target harness.Target) {
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	pool := openPgx(ctx, t, target)
 	parallel(t, 10, func(i int) error {
 		var batch pgx.Batch
@@ -219,7 +219,7 @@ func testPgxBatch(t *testing.T, target harness.Target) {
 }
 
 func testPgxCopy(t *testing.T, target harness.Target) {
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	pool := openPgx(ctx, t, target)
 	_, err := pool.Exec(ctx, "create table pgx_copy (a int, b text)")
 	must(t, err)

@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 	"testing/fstest"
-	"time"
 
 	"github.com/golang-migrate/migrate/v4"
 	_ "github.com/golang-migrate/migrate/v4/database/pgx/v5" // for URLs of pgx5
@@ -30,7 +29,7 @@ var migrations = fstest.MapFS{
 // testGoMigrate is Pooling49 with golang-migrate, which holds a session advisory lock over
 // statements and transactions.
 func testGoMigrate(t *testing.T, target harness.Target) {
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	run := func(what func(*migrate.Migrate) error) error {
 		source, err := iofs.New(migrations, ".")
 		if err != nil {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -22,7 +21,7 @@ var queryModes = []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryE
 	pgx.QueryExecModeCacheDescribe, pgx.QueryExecModeCacheStatement}
 
 func testQueries(t *testing.T, _ *harness.Stage, target harness.Target) {
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	conn := connect(ctx, t, target)
 	for _, mode := range queryModes {
 		t.Run(mode.String(), func(t *testing.T) {
@@ -53,7 +52,7 @@ func testQueries(t *testing.T, _ *harness.Stage, target harness.Target) {
 }
 
 func testTransactions(t *testing.T, _ *harness.Stage, target harness.Target) {
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	conn, other := connect(ctx, t, target), connect(ctx, t, target)
 	mustExec(ctx, t, conn, "create table tx (id int primary key)")
 	defer mustExec(ctx, t, conn, "drop table tx")
@@ -111,7 +110,7 @@ func testTransactions(t *testing.T, _ *harness.Stage, target harness.Target) {
 // testPreparedStatements: a named statement outlives the server connection it was made on, and
 // the same name is another statement in another client.
 func testPreparedStatements(t *testing.T, _ *harness.Stage, target harness.Target) {
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	const clients = 30 // more than the world's origin connections
 	conns := make([]*pgx.Conn, clients)
 	for i := range conns {
@@ -142,7 +141,7 @@ func testPreparedStatements(t *testing.T, _ *harness.Stage, target harness.Targe
 
 // testPipeline sends many queries before it reads, with an error in the middle.
 func testPipeline(t *testing.T, _ *harness.Stage, target harness.Target) {
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	conn := connect(ctx, t, target)
 	var batch pgx.Batch
 	for i := range 200 {
@@ -199,7 +198,7 @@ func testPipeline(t *testing.T, _ *harness.Stage, target harness.Target) {
 }
 
 func testErrors(t *testing.T, _ *harness.Stage, target harness.Target) {
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	config, err := pgx.ParseConfig(target.URL())
 	if err != nil {
 		t.Fatal(err)
@@ -243,16 +242,24 @@ func testErrors(t *testing.T, _ *harness.Stage, target harness.Target) {
 
 // testCancel: a cancel request ends its own client's query and no other.
 func testCancel(t *testing.T, _ *harness.Stage, target harness.Target) {
-	ctx := within(t, time.Minute)
+	ctx := within(t)
 	const clients = 5
 	var wg sync.WaitGroup
 	conns := make([]*pgx.Conn, clients)
 	errs := make([]error, clients)
+	cancelled := make(chan struct{})
+	gate, err := connect(ctx, t, target).Begin(ctx) // which all of them wait for
+	must(t, err)
+	defer gate.Rollback(context.WithoutCancel(ctx))
+	_, err = gate.Exec(ctx, "select pg_advisory_xact_lock(4712)")
+	must(t, err)
 	for i := range conns {
 		conns[i] = connect(ctx, t, target)
 		wg.Go(func() {
-			// only client 2 would sleep until the deadline
-			_, errs[i] = conns[i].Exec(ctx, fmt.Sprintf("select 'cancel %d', pg_sleep(%d)", i, []int{3, 3, 58, 3, 3}[i]))
+			_, errs[i] = conns[i].Exec(ctx, fmt.Sprintf("select 'cancel %d', pg_advisory_xact_lock(4712)", i))
+			if i == 2 {
+				close(cancelled)
+			}
 		})
 	}
 	watch := connect(ctx, t, target)
@@ -269,6 +276,8 @@ func testCancel(t *testing.T, _ *harness.Stage, target harness.Target) {
 	if err := conns[2].PgConn().CancelRequest(ctx); err != nil {
 		t.Error(err)
 	}
+	<-cancelled
+	must(t, gate.Commit(ctx))
 	wg.Wait()
 	for i, err := range errs {
 		if want := map[bool]string{true: "57014"}[i == 2]; code(err) != want {

@@ -19,7 +19,7 @@ const (
 // marker that comes back to its own client, in every way of asking.
 func TestManyClientsShareFewConnections(t *testing.T) {
 	w := newWorld(t)
-	ctx := within(t, 5*time.Minute)
+	ctx := within(t)
 	conns := make([]*pgx.Conn, manyClients)
 	var connecting sync.WaitGroup
 	for i := range conns {

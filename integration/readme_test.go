@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/sluicedb/sluice/integration/harness"
 )
@@ -35,7 +34,7 @@ func TestREADME(t *testing.T) {
 	if len(blocks) < 8 {
 		t.Fatalf("%d blocks of commands in the README's five minutes", len(blocks))
 	}
-	ctx := within(t, 3*time.Minute)
+	ctx := within(t)
 	r := newReadme(ctx, t)
 	for _, block := range blocks {
 		r.run(ctx, t, block)

@@ -2,7 +2,6 @@ package integration
 
 import (
 	"testing"
-	"time"
 
 	"github.com/sluicedb/sluice/integration/harness"
 )
@@ -11,7 +10,7 @@ import (
 // Node, unmodified, while a connector is connected.
 func TestCloudflareSDK(t *testing.T) {
 	stage := newStage(t)
-	ctx := within(t, 4*time.Minute)
+	ctx := within(t)
 	sluice, err := stage.NewSluice(bin, "127.0.0.1")
 	must(t, err)
 	_, err = sluice.StartServer(ctx)

@@ -17,7 +17,7 @@ import (
 
 // queryDeadline is how long a driver waits for an answer. No query of the traffic comes near
 // it, so reaching it means that a client was left waiting.
-const queryDeadline = 30 * time.Second
+const queryDeadline = 2 * time.Minute
 
 // traffic is a number of clients that query without a pause and connect again when they lost
 // their connection. Every query carries a marker.

@@ -6,7 +6,6 @@ import (
 	"os"
 	"strconv"
 	"testing"
-	"time"
 
 	"github.com/sluicedb/sluice/integration/harness"
 )
@@ -85,7 +84,7 @@ func newWorld(t *testing.T) *world {
 	t.Parallel()
 	stage := newStage(t)
 	var err error
-	ctx := within(t, 3*time.Minute)
+	ctx := within(t)
 	w := &world{stage: stage}
 	w.pg, err = stage.StartPostgres(ctx, harness.PostgresConfig{Addr: "127.0.0.1"})
 	must(t, err)

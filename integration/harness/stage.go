@@ -15,8 +15,8 @@ import (
 )
 
 // stopGrace is how long a process gets between SIGTERM and SIGKILL when its stage closes. The
-// components let what runs finish for at most thirty seconds.
-const stopGrace = 45 * time.Second
+// components let what runs finish for at most thirty seconds, and a loaded machine takes its time.
+const stopGrace = 2 * time.Minute
 
 // Stage is a scratch directory with the processes and namespaces that live on it. Its methods
 // may be called concurrently. Close it.

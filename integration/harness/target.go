@@ -30,7 +30,7 @@ func (t Target) sslmode() string {
 // Env is the target in libpq's environment variables.
 func (t Target) Env() []string {
 	env := []string{"PGHOST=" + t.Host, "PGPORT=" + strconv.Itoa(t.Port), "PGUSER=" + t.User, "PGPASSWORD=" + t.Password,
-		"PGDATABASE=" + t.Database, "PGSSLMODE=" + t.sslmode(), "PGCONNECT_TIMEOUT=20"}
+		"PGDATABASE=" + t.Database, "PGSSLMODE=" + t.sslmode(), "PGCONNECT_TIMEOUT=60"}
 	if t.CAFile != "" {
 		env = append(env, "PGSSLROOTCERT="+t.CAFile)
 	}

@@ -113,7 +113,7 @@ func (r *wrangler) dev(target harness.Target, mysql string) string {
 		"--ip", "127.0.0.1", "--port", port, "--inspector-port", inspector, "--persist-to", filepath.Join(r.home, "state")}})
 	must(r.T, err)
 	address := "http://" + net.JoinHostPort("127.0.0.1", port)
-	ctx, cancel := context.WithTimeout(r.ctx, time.Minute)
+	ctx, cancel := context.WithTimeout(r.ctx, 5*time.Minute)
 	defer cancel()
 	err = dev.WaitFor(ctx, "the Worker", func(ctx context.Context) error {
 		body, err := get(ctx, address)

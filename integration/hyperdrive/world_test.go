@@ -71,7 +71,7 @@ func newStage(t *testing.T) *harness.Stage {
 func newWorld(t *testing.T, directOrigins string, flags ...string) *world {
 	t.Helper()
 	t.Parallel()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute) // wrangler takes a second of the processor for each command
+	ctx, cancel := context.WithTimeout(t.Context(), 25*time.Minute) // wrangler takes a second of the processor for each command
 	t.Cleanup(cancel)
 	w := &world{T: t, ctx: ctx, stage: newStage(t)}
 	var err error

@@ -69,11 +69,11 @@ await check(driver, 'stream', async () => {
 });
 
 await check(driver, 'start-up options', async () => {
-  const client = new pg.Client({ ssl, statement_timeout: 500, options: '-c work_mem=5MB', application_name: 'shop' });
+  const client = new pg.Client({ ssl, statement_timeout: 3000, options: '-c work_mem=5MB', application_name: 'shop' });
   await client.connect();
   try {
     const { rows } = await client.query("select current_setting('work_mem') as m, current_setting('statement_timeout') as t");
-    assert.deepEqual(rows, [{ m: '5MB', t: '500ms' }]);
+    assert.deepEqual(rows, [{ m: '5MB', t: '3s' }]);
     await assert.rejects(client.query('select pg_sleep(30)'), { code: '57014' });
   } finally {
     await client.end();

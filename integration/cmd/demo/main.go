@@ -28,7 +28,7 @@ func run() (err error) {
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Minute) // it takes seconds
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute) // it takes seconds
 	defer cancel()
 
 	if *bin == "" {
