@@ -135,7 +135,7 @@ func (w *world) database(ctx context.Context, t *testing.T, name string, token a
 	t.Helper()
 	target, err := w.sluice.Database(ctx, w.pg, token.secret, name, append(more, "--origin-scheme", "postgres", "--origin-host", hostname,
 		"--access-client-id", token.clientID, "--sslmode", "verify-full", "--ca-certificate", w.pg.CAFile,
-		"--origin-connection-limit", strconv.Itoa(fewOrigin), "--caching-disabled")...)
+		"--origin-connection-limit", strconv.Itoa(fewOrigin), "--query-timeout", "10m", "--caching-disabled")...)
 	must(t, err)
 	return target
 }
