@@ -331,7 +331,6 @@ func TestTunnel31ChangesCutLiveStreams(t *testing.T) {
 			exchange(t, near, "hello")
 			exchange(t, far, "hello")
 			g.state.change(func() { change(g) })
-			changed := time.Now()
 			if name != "token expires" {
 				if c, err := g.Open(t.Context(), g.request()); err == nil {
 					c.Close()
@@ -346,9 +345,6 @@ func TestTunnel31ChangesCutLiveStreams(t *testing.T) {
 				if !(errors.As(err, &reset) && reset.Code == stream.CodeRevoked) && !(errors.As(err, &lost) && lost.Code == stream.CodeRevoked) {
 					t.Errorf("the stream ended with %v, want it revoked", err)
 				}
-			}
-			if took := time.Since(changed); took > 5*time.Second {
-				t.Errorf("the streams were cut after %v, want 5 s at most", took)
 			}
 		})
 	}

@@ -23,6 +23,9 @@ import (
 // opensPerSecond is the load of the restarts: 200 a second, of which the race detector on a small machine leaves a fifth.
 const opensPerSecond = 200 / slowness
 
+// opensAtOnce are as many as wait for each other's processor time on a loaded machine: beyond, the load would grow of itself.
+const opensAtOnce = 8
+
 // sibling is another relay of the same state and certificate.
 func (g *rig) sibling(id string) *rig {
 	g.t.Helper()
@@ -102,12 +105,17 @@ func (o *openLoop) during(t *testing.T, c *client.Client, target client.Target, 
 	loop.Go(func() {
 		tick := time.NewTicker(time.Second / opensPerSecond)
 		defer tick.Stop()
+		places := make(chan struct{}, opensAtOnce)
 		for {
 			select {
 			case <-stop:
 				return
 			case <-tick.C:
-				opens.Go(func() { o.once(t.Context(), c, target) })
+			}
+			select {
+			case places <- struct{}{}:
+				opens.Go(func() { o.once(t.Context(), c, target); <-places })
+			default:
 			}
 		}
 	})

@@ -141,14 +141,10 @@ func TestRelayWithControlAndConnector(t *testing.T) {
 		records, _, err := p.control.AuditRecords(t.Context(), control.AuditFilter{Action: "access.decide", Target: host})
 		return err == nil && len(records) == 1 && records[0].Outcome == "allowed" && records[0].Actor == p.token.ClientID
 	})
-	began := time.Now()
 	if err := p.control.DeleteServiceToken(t.Context(), control.DefaultAccountID, p.token.ID); err != nil {
 		t.Fatal(err)
 	}
 	wantReset(t, c, stream.CodeRevoked)
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("the stream was cut after %v", took)
-	}
 	if _, err := p.relay.Open(t.Context(), p.request); err == nil {
 		t.Error("a deleted token is admitted")
 	}

@@ -12,7 +12,7 @@ import (
 )
 
 func TestTunnel12DrainLetsStreamsFinish(t *testing.T) {
-	g := newRig(t, nil)
+	g := newRig(t, func(c *Config) { c.Grace = 2 * testWait })
 	connector := g.connector("c1", 0, echo)
 	client := g.client(tunnel.CarrierQUIC)
 	st, err := client.Open(t.Context(), &tunnelpb.Open{Hostname: host})
@@ -38,11 +38,7 @@ func TestTunnel12DrainLetsStreamsFinish(t *testing.T) {
 	wantRefusal(t, err, tunnelpb.Code_DRAINING)
 	exchange(t, st, "a query that runs on")
 	st.Close()
-	ended := time.Now()
-	g.ended()
-	if took := time.Since(ended); took > 3*time.Second {
-		t.Errorf("Serve returned %v after the last stream", took)
-	}
+	g.ended() // long before the grace is over
 }
 
 func TestTunnel12DrainEndsWithTheGrace(t *testing.T) {
@@ -58,15 +54,11 @@ func TestTunnel12DrainEndsWithTheGrace(t *testing.T) {
 }
 
 func TestDrainOfAnIdleRelayIsAtOnce(t *testing.T) {
-	g := newRig(t, nil)
+	g := newRig(t, func(c *Config) { c.Grace = 2 * testWait })
 	g.connector("c1", 0, echo)
 	g.client(tunnel.CarrierWebSocket)
-	began := time.Now()
 	g.stop()
-	g.ended()
-	if took := time.Since(began); took > 3*time.Second {
-		t.Errorf("an idle relay took %v to stop", took)
-	}
+	g.ended() // long before the grace is over
 }
 
 func TestCollectorsRegister(t *testing.T) {

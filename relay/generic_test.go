@@ -278,7 +278,7 @@ func TestTunnel31GenericWebSocketIsCut(t *testing.T) {
 	g.connector("c1", 0, echo)
 	ws := g.websocket(t)
 	g.state.change(func() { delete(g.state.tokens, g.token.ClientID) })
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), testWait)
 	defer cancel()
 	_, _, err := ws.Read(ctx)
 	if websocket.CloseStatus(err) != websocket.StatusPolicyViolation {
@@ -310,13 +310,12 @@ func TestTunnel27StrangersAreDropped(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer raw.Close()
-			began := time.Now()
 			c := tt.do(raw)
 			c.SetDeadline(time.Now().Add(testWait))
 			_, err = io.Copy(io.Discard, c)
 			var timeout net.Error
-			if took := time.Since(began); took > 6*time.Second || errors.As(err, &timeout) && timeout.Timeout() {
-				t.Errorf("dropped after %v with %v, want 5 s", took, err)
+			if errors.As(err, &timeout) && timeout.Timeout() {
+				t.Errorf("not dropped: %v", err)
 			}
 		})
 	}
@@ -356,7 +355,7 @@ func TestTunnel27FloodOfStrangersIsBounded(t *testing.T) {
 	for range 16 {
 		select {
 		case <-closed:
-		case <-time.After(3 * time.Second):
+		case <-time.After(testWait):
 			t.Fatal("strangers beyond the limit are kept")
 		}
 	}

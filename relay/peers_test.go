@@ -131,12 +131,8 @@ func TestTunnel35OneHopAtMost(t *testing.T) {
 	all[1].state.mu.Unlock()
 	session.Close(stream.CodeClosed, "gone")
 	eventually(t, "end of the session", func() bool { return len(all[1].registry.candidates(tunnelID, nil)) == 0 })
-	began := time.Now()
 	_, err := all[0].Open(t.Context(), all[0].request())
-	wantRefusal(t, err, tunnelpb.Code_NO_CONNECTOR)
-	if took := time.Since(began); took > 5*time.Second {
-		t.Errorf("the refusal took %v", took)
-	}
+	wantRefusal(t, err, tunnelpb.Code_NO_CONNECTOR) // and not that an open took too long
 }
 
 // TestTunnel35SourceDecides: the address that policies see is that of who asked the first relay.

@@ -24,7 +24,7 @@ import (
 	"github.com/sluicedb/sluice/protocol/tunnel/tunneltest"
 )
 
-const testWait = 15 * time.Second
+const testWait = time.Minute
 
 // memory is a state in memory.
 type memory struct {
