@@ -64,7 +64,7 @@ func TestWhatAnOriginSaysToEarlyData(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer st.Close()
-			st.SetReadDeadline(time.Now().Add(10 * time.Second))
+			st.SetReadDeadline(time.Now().Add(patience))
 			got, err := io.ReadAll(st)
 			var reset *stream.ResetError
 			if tt.clean && (err != nil || string(got) != tt.say) || !tt.clean && !errors.As(err, &reset) {

@@ -94,7 +94,7 @@ func TestTunnel03SlotMovesToWebSocketWhenUDPDies(t *testing.T) {
 		if s.Carrier() != tunnel.CarrierWebSocket {
 			t.Errorf("the slot came back over %v", s.Carrier())
 		}
-	case <-time.After(30 * time.Second): // 13 s, on a machine that does nothing else
+	case <-time.After(2 * patience): // 13 s, on a machine that does nothing else
 		t.Fatal("the slot does not come back")
 	}
 	eventually(t, "readiness", c.Ready)

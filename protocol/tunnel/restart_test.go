@@ -5,7 +5,6 @@ import (
 	"errors"
 	"net"
 	"testing"
-	"time"
 
 	"github.com/quic-go/quic-go"
 
@@ -63,15 +62,11 @@ func TestTunnel06StatelessReset(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer serve(pc, sessions)()
-	start := time.Now()
 	// The peer says something: here a probe, elsewhere the keepalive.
 	if _, err := dialled.Probe(testContext(t)); err == nil {
 		t.Error("a session survived its relay")
 	}
 	<-dialled.Done()
-	if took := time.Since(start); took > 5*time.Second {
-		t.Errorf("the restart was noticed after %v", took)
-	}
 	var reset *quic.StatelessResetError
 	if err := dialled.Err(); !errors.As(err, &reset) {
 		t.Errorf("error = %v, want a stateless reset", err)

@@ -178,16 +178,12 @@ func TestOpenUnanswered(t *testing.T) {
 	onCarriers(t, func(t *testing.T, c Carrier) {
 		r := startRelay(t, nil)
 		dialled, served := r.dial(t, c)
-		start := time.Now()
 		ctx, cancel := context.WithTimeout(context.Background(), 100*time.Millisecond)
 		defer cancel()
 		// Both sides count the same time: the peer's word may come first.
 		var refusal *Refusal
 		if _, err := served.Open(ctx, &tunnelpb.Open{}); !errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &refusal) {
 			t.Errorf("Open = %v, want the deadline", err)
-		}
-		if took := time.Since(start); took > 5*time.Second {
-			t.Errorf("Open took %v with a deadline of 100 ms", took)
 		}
 
 		ctx, cancel = context.WithCancel(context.Background())

@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -88,10 +89,10 @@ func TestTunnel27SilentStranger(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			start := time.Now()
 			<-conn.Context().Done()
-			if took := time.Since(start); took > 5*time.Second {
-				t.Errorf("the stranger stayed for %v", took)
+			var app *quic.ApplicationError
+			if err := context.Cause(conn.Context()); !errors.As(err, &app) {
+				t.Errorf("ended by %v, want the relay's close", err)
 			}
 		})
 		t.Run("websocket/"+name, func(t *testing.T) {
@@ -104,10 +105,8 @@ func TestTunnel27SilentStranger(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			start := time.Now()
-			_, _ = io.Copy(io.Discard, conn)
-			if took := time.Since(start); took > 5*time.Second {
-				t.Errorf("the stranger stayed for %v", took)
+			if _, err := io.Copy(io.Discard, conn); errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Error("the stranger stays")
 			}
 		})
 	}
@@ -119,10 +118,9 @@ func TestTunnel27SilentStranger(t *testing.T) {
 // TestTunnel27Flood sends megabytes before the Hello, on the control stream and beside it.
 func TestTunnel27Flood(t *testing.T) {
 	var authenticated atomic.Int64
-	r := startRelay(t, nil) // with five seconds of patience: the cap must act before
+	r := startRelay(t, func(s *Server) { s.HandshakeTimeout = 2 * patience }) // the cap must act before
 	for _, streams := range []int{1, 20} {
 		conn := r.rawQUIC(t)
-		start := time.Now()
 		for range streams {
 			st, err := conn.OpenStreamSync(testContext(t))
 			if err != nil {
@@ -137,9 +135,6 @@ func TestTunnel27Flood(t *testing.T) {
 		if err := context.Cause(conn.Context()); !errors.As(err, &app) {
 			t.Errorf("%d streams: ended by %v, want the relay's close", streams, err)
 		}
-		if took := time.Since(start); took > 4*time.Second {
-			t.Errorf("%d streams: the flood lasted %v", streams, took)
-		}
 	}
 	if n := authenticated.Load(); n != 0 {
 		t.Errorf("%d strangers reached authentication", n)
@@ -147,13 +142,14 @@ func TestTunnel27Flood(t *testing.T) {
 }
 
 // TestTunnel27StreamsBeforeTheWelcome opens more than the control stream, behind a Hello that is being checked and without one.
-// With five seconds of patience the relay must not wait for its end: each stream costs memory.
+// The relay must not wait for the end of its patience: each stream costs memory.
 func TestTunnel27StreamsBeforeTheWelcome(t *testing.T) {
 	hello, err := encode(&tunnelpb.Frame{Kind: &tunnelpb.Frame_Hello{Hello: &tunnelpb.Hello{TunnelId: "t"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	r := startRelay(t, func(s *Server) {
+		s.HandshakeTimeout = 2 * patience
 		s.Authenticate = func(ctx context.Context, _ Peer, _ *tunnelpb.Hello) (*tunnelpb.Welcome, error) {
 			<-ctx.Done() // a check that is slow
 			return nil, ctx.Err()
@@ -199,7 +195,7 @@ func TestTunnel27Places(t *testing.T) {
 	hold := make(chan struct{})
 	var waiting atomic.Int64
 	r := startRelay(t, func(s *Server) {
-		s.MaxHandshakes = 2
+		s.MaxHandshakes, s.HandshakeTimeout = 2, 2*patience
 		s.Authenticate = func(ctx context.Context, _ Peer, h *tunnelpb.Hello) (*tunnelpb.Welcome, error) {
 			if h.GetPeerId() == "slow" {
 				waiting.Add(1)

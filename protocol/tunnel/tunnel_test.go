@@ -21,7 +21,7 @@ import (
 )
 
 // patience bounds every wait of these tests.
-const patience = 60 * time.Second
+const patience = 3 * time.Minute
 
 // carriers are what most tests run on.
 var carriers = []Carrier{CarrierQUIC, CarrierWebSocket}
