@@ -18,7 +18,7 @@ import (
 )
 
 // testWait bounds every wait of the tests on real input and output.
-const testWait = 30 * time.Second
+const testWait = time.Minute
 
 // quiet drops log lines.
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }

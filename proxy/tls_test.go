@@ -48,12 +48,12 @@ func TestOriginTLS(t *testing.T) {
 					_ = tls.Server(c, origin.TLS).Handshake() // what it thinks of the end is not asked
 				}
 			}()
-			c, err := net.DialTimeout("tcp", ln.Addr().String(), 10*time.Second)
+			c, err := net.DialTimeout("tcp", ln.Addr().String(), time.Minute)
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer c.Close()
-			if err := c.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+			if err := c.SetDeadline(time.Now().Add(time.Minute)); err != nil {
 				t.Fatal(err)
 			}
 			err = tls.Client(c, cfg).Handshake()

@@ -26,7 +26,7 @@ import (
 	"github.com/sluicedb/sluice/protocol/tunnel/tunneltest"
 )
 
-const testWait = 15 * time.Second
+const testWait = time.Minute
 
 // output is a stream that tests read while a command writes it.
 type output struct {
@@ -160,11 +160,7 @@ func TestProgram(t *testing.T) {
 			<-s.Done()
 		}
 		p.signal(syscall.SIGCONT)
-		woken := time.Now()
 		p.registered()
-		if took := time.Since(woken); took > 5*time.Second {
-			t.Errorf("registered again %v after it went on, want 5 s", took)
-		}
 		p.wantPages()
 	})
 	t.Run("stops when idle", func(t *testing.T) {

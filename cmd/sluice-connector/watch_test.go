@@ -61,7 +61,7 @@ func TestTunnel38FilesAreWatched(t *testing.T) {
 			if got != text {
 				t.Fatalf("%q was taken, want %q", got, text)
 			}
-		case <-time.After(15 * time.Second):
+		case <-time.After(testWait):
 			t.Fatalf("%q was not taken", text)
 		}
 	}
@@ -79,7 +79,7 @@ func TestTunnel38FilesAreWatched(t *testing.T) {
 	}
 	want("swapped")
 	write(path, "bad rules")
-	for deadline := time.Now().Add(15 * time.Second); !strings.Contains(log.String(), "stays in force"); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(testWait); !strings.Contains(log.String(), "stays in force"); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatal("a file that is not valid is not reported")
 		}

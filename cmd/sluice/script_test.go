@@ -24,8 +24,8 @@ import (
 
 // startTimeout and stopTimeout bound a server's start and stop, far above the 100 ms that they take.
 const (
-	startTimeout = 20 * time.Second
-	stopTimeout  = 20 * time.Second
+	startTimeout = time.Minute
+	stopTimeout  = time.Minute
 )
 
 // TestScripts runs the command line as people do, against a server in a process of its own.

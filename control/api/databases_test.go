@@ -18,7 +18,7 @@ const (
 // eventually polls until get is done, for what is written in the background.
 func eventually[T any](t *testing.T, get func() (T, bool)) T {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	tick := time.NewTicker(5 * time.Millisecond)
 	defer tick.Stop()
 	for {

@@ -61,7 +61,7 @@ func acceptOne(ln net.Listener, a *Acceptor, v *Verifier) (*Accepted, error) {
 		return nil, err
 	}
 	defer nc.Close()
-	_ = nc.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = nc.SetDeadline(time.Now().Add(time.Minute))
 	lookup := func(user, schema string) (*Verifier, error) {
 		if schema == "full" {
 			return nil, Errorf(CodeConCount, "Too many connections")
@@ -163,7 +163,7 @@ func TestAccept(t *testing.T) {
 			if tt.tls {
 				cfg.TLS = trust
 			}
-			ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 			defer stop()
 			connector, err := mysql.NewConnector(cfg)
 			if err != nil {
@@ -226,7 +226,7 @@ func TestConnect(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+			ctx, stop := context.WithTimeout(t.Context(), time.Minute)
 			defer stop()
 			c, err := Connect(ctx, nc, &ConnectConfig{
 				User: "u", Password: tt.password, Schema: "d", TLS: tt.tls, Capabilities: CapSessionTrack, Attributes: []Attribute{{"program_name", "Sluice"}},
@@ -283,7 +283,7 @@ func TestAcceptRefuses(t *testing.T) {
 		near, far := net.Pipe()
 		go func() {
 			defer near.Close()
-			_ = near.SetDeadline(time.Now().Add(20 * time.Second))
+			_ = near.SetDeadline(time.Now().Add(time.Minute))
 			if _, _, err := ReadPacket(near, maxGreeting); err != nil {
 				return
 			}

@@ -166,7 +166,7 @@ func TestSCRAMWithPGX(t *testing.T) {
 			go func() { served <- serveSCRAM(server, v) }()
 			return client, nil
 		}
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		conn, err := pgconn.ConnectConfig(ctx, cfg)
 		if (err == nil) != tt.ok {
@@ -183,7 +183,7 @@ func TestSCRAMWithPGX(t *testing.T) {
 
 func serveSCRAM(conn net.Conn, v *Verifier) error {
 	defer conn.Close()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(time.Minute))
 	be := pgproto3.NewBackend(conn, conn)
 	if _, err := be.ReceiveStartupMessage(); err != nil {
 		return err
