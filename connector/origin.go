@@ -22,7 +22,9 @@ const (
 )
 
 func (s service) dialer() *net.Dialer {
-	return &net.Dialer{Timeout: s.connectTimeout, KeepAliveConfig: stream.KeepAlive(s.keepAlive), Control: stream.GiveUp}
+	d := stream.Dialer(s.keepAlive)
+	d.Timeout = s.connectTimeout
+	return d
 }
 
 // dialOrigin connects to s. Its error is for the log; refusalOf says what the opener may know.

@@ -44,7 +44,9 @@ func (p *Proxy) dialDirect(ctx context.Context, address string) (net.Conn, error
 	if policy == DirectNone {
 		return nil, &notAdmittedError{policy: policy}
 	}
-	d := net.Dialer{KeepAliveConfig: stream.KeepAlive(stream.MaxIdle), Control: func(network, address string, c syscall.RawConn) error {
+	d := stream.Dialer(stream.MaxIdle)
+	then := d.Control
+	d.Control = func(network, address string, c syscall.RawConn) error {
 		at, err := netip.ParseAddrPort(address)
 		if err != nil {
 			return err
@@ -52,8 +54,11 @@ func (p *Proxy) dialDirect(ctx context.Context, address string) (net.Conn, error
 		if policy != DirectAny && !isPublic(at.Addr()) {
 			return &notAdmittedError{addr: at.Addr(), policy: policy}
 		}
-		return stream.GiveUp(network, address, c)
-	}}
+		if then == nil {
+			return nil
+		}
+		return then(network, address, c)
+	}
 	c, err := d.DialContext(ctx, "tcp", address)
 	if err != nil {
 		return nil, err

@@ -50,7 +50,7 @@ func TestPooling74HalfOpen(t *testing.T) {
 		c.TLS = &tls.Config{RootCAs: roots, ServerName: target.Host}
 		c.ConnectTimeout = 5 * time.Second
 		c.Dial = func(ctx context.Context) (net.Conn, error) {
-			return near.DialBy(ctx, &net.Dialer{Control: stream.GiveUp}, "tcp", net.JoinHostPort(target.Host, strconv.Itoa(target.Port)))
+			return near.DialBy(ctx, stream.Dialer(stream.MaxIdle), "tcp", net.JoinHostPort(target.Host, strconv.Itoa(target.Port)))
 		}
 	})
 	waits, asks := w.wire(t), w.wire(t)

@@ -12,11 +12,13 @@ import (
 
 // TCP returns c as a Conn, and owns it. Reset sends an RST, which carries no code: the peer reads CodeAborted.
 func TCP(c *net.TCPConn) Conn {
-	return newPlain(c, c.CloseWrite, func() error {
-		// A linger of 0 turns the close into an RST. It fails only on a socket that is closed already.
-		_ = c.SetLinger(0)
+	s := newPlain(c, c.CloseWrite, nil)
+	s.abort = func() error {
+		// It fails only on a socket that is closed already.
+		_ = s.wait.abort(c)
 		return c.Close()
-	})
+	}
+	return s
 }
 
 // Unix returns c as a Conn, and owns it. Unix sockets know no RST: after Reset the peer's writes fail, and its reads fail only if

@@ -12,3 +12,6 @@ func (w *waiter) init(net.Conn) {}
 func (w *waiter) read() error { return nil }
 
 func (w *waiter) connected() bool { return true }
+
+// abort makes the close of c an RST.
+func (w *waiter) abort(c *net.TCPConn) error { return c.SetLinger(0) }

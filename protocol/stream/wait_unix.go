@@ -55,3 +55,15 @@ func (w *waiter) connected() bool {
 	}
 	return err != unix.ENOTCONN
 }
+
+// abort makes the close of c, which this waits for, an RST.
+func (w *waiter) abort(c *net.TCPConn) error {
+	if w.raw == nil {
+		return c.SetLinger(0)
+	}
+	var err error
+	if cerr := w.raw.Control(func(fd uintptr) { err = socket.Abort(fd) }); cerr != nil {
+		return cerr
+	}
+	return err
+}

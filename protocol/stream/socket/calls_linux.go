@@ -51,3 +51,22 @@ func Poll(fd uintptr, events int16) (int16, error) {
 		}
 	}
 }
+
+// SetInt sets an option of a socket.
+func SetInt(fd uintptr, level, name, value int) error {
+	v := int32(value)
+	return set(fd, level, name, unsafe.Pointer(&v), unsafe.Sizeof(v))
+}
+
+// Abort makes the close of a TCP socket an RST.
+func Abort(fd uintptr) error {
+	at := unix.Linger{Onoff: 1}
+	return set(fd, unix.SOL_SOCKET, unix.SO_LINGER, unsafe.Pointer(&at), unsafe.Sizeof(at))
+}
+
+func set(fd uintptr, level, name int, value unsafe.Pointer, size uintptr) error {
+	if _, _, errno := syscall.RawSyscall6(unix.SYS_SETSOCKOPT, fd, uintptr(level), uintptr(name), uintptr(value), size, 0); errno != 0 {
+		return errno
+	}
+	return nil
+}

@@ -36,3 +36,13 @@ func Poll(fd uintptr, events int16) (int16, error) {
 		}
 	}
 }
+
+// SetInt sets an option of a socket.
+func SetInt(fd uintptr, level, name, value int) error {
+	return unix.SetsockoptInt(int(fd), level, name, value)
+}
+
+// Abort makes the close of a TCP socket an RST.
+func Abort(fd uintptr) error {
+	return unix.SetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+}
