@@ -14,7 +14,7 @@ import (
 // that it does for an open; so what is queued is gathered for a moment.
 const (
 	auditPlaces = 64                    // records in one message, and places in the log that each message has
-	auditGather = 20 * time.Millisecond // that a record waits for others, at most
+	auditGather = 50 * time.Millisecond // that a record waits for others, at most
 	// auditMessage is well below what a NATS server takes in one message, 1 MB unless configured.
 	auditMessage = 64 << 10 // bytes, unless one record is longer
 )

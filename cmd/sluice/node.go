@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sluicedb/sluice/control"
+	"github.com/sluicedb/sluice/protocol/stream"
 )
 
 // node is one process of Sluice while it is put together: it listens first, so that a port in use leaves nothing half started and
@@ -52,9 +53,17 @@ func (n *node) close() error {
 }
 
 func (n *node) listen(ctx context.Context, flag, address string) (net.Listener, error) {
-	var config net.ListenConfig
+	config := stream.Listening()
 	if n.flags.reusePort {
-		config.Control = reusePort
+		options := config.Control
+		config.Control = func(network, address string, raw syscall.RawConn) error {
+			if options != nil {
+				if err := options(network, address, raw); err != nil {
+					return err
+				}
+			}
+			return reusePort(raw)
+		}
 	}
 	ln, err := config.Listen(ctx, "tcp", address)
 	if err != nil {
@@ -65,7 +74,7 @@ func (n *node) listen(ctx context.Context, flag, address string) (net.Listener, 
 }
 
 // reusePort lets several processes listen on one port; the system spreads connections over them.
-func reusePort(_, _ string, raw syscall.RawConn) error {
+func reusePort(raw syscall.RawConn) error {
 	var failed error
 	err := raw.Control(func(fd uintptr) { failed = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
 	return errors.Join(err, failed)

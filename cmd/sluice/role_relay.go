@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sluicedb/sluice/protocol/stream"
 	"github.com/sluicedb/sluice/relay"
 )
 
@@ -72,13 +73,13 @@ func (n *node) listenRelay(ctx context.Context) (net.Listener, net.PacketConn, e
 	if err != nil {
 		return nil, nil, listenError(flag, n.flags.relayListen, err)
 	}
-	var config net.ListenConfig
+	config, packets := stream.Listening(), net.ListenConfig{}
 	for attempt := 1; ; attempt++ {
 		tcp, err := config.Listen(ctx, "tcp", n.flags.relayListen)
 		if err != nil {
 			return nil, nil, listenError(flag, n.flags.relayListen, err)
 		}
-		udp, err := config.ListenPacket(ctx, "udp", net.JoinHostPort(host, portOf(tcp.Addr())))
+		udp, err := packets.ListenPacket(ctx, "udp", net.JoinHostPort(host, portOf(tcp.Addr())))
 		if err == nil {
 			n.closers = append(n.closers, tcp.Close, udp.Close)
 			return tcp, udp, nil

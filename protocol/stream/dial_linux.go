@@ -38,18 +38,25 @@ func dialer(idle time.Duration) *net.Dialer {
 }
 
 func prepare(fd uintptr, idle time.Duration) error {
-	for _, o := range []struct{ level, name, value int }{
-		{unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, int((idle + time.Second - 1) / time.Second)},
-		{unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, int(probeEvery / time.Second)},
-		{unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unanswered / time.Millisecond)},
-	} {
-		if err := socket.SetInt(fd, o.level, o.name, o.value); err != nil {
-			return err
-		}
+	if err := keepAlive(fd, idle, probeEvery); err != nil {
+		return err
 	}
-	return nil
+	return socket.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(unanswered/time.Millisecond))
 }
+
+// keepAlive has a socket probed when it has been idle for so long, and then as often as every says.
+func keepAlive(fd uintptr, idle, every time.Duration) error {
+	if err := socket.SetInt(fd, unix.SOL_SOCKET, unix.SO_KEEPALIVE, 1); err != nil {
+		return err
+	}
+	if err := socket.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPIDLE, seconds(idle)); err != nil {
+		return err
+	}
+	return socket.SetInt(fd, unix.IPPROTO_TCP, unix.TCP_KEEPINTVL, seconds(every))
+}
+
+// seconds rounds up, as package net does: the system refuses 0.
+func seconds(d time.Duration) int { return int((d + time.Second - 1) / time.Second) }
 
 // begin connects before package net does. An origin on this machine has accepted by then: package net finds the socket connected, and
 // neither registers a wait nor asks how it ended. Where this fails, or takes longer, package net learns it from its own connect.

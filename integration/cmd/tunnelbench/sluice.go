@@ -11,12 +11,12 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"github.com/sluicedb/sluice/access"
 	"github.com/sluicedb/sluice/connector"
 	"github.com/sluicedb/sluice/control"
 	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/stream/socket"
 	"github.com/sluicedb/sluice/protocol/tunnel"
 	"github.com/sluicedb/sluice/protocol/tunnel/client"
 	"github.com/sluicedb/sluice/relay"
@@ -64,7 +64,7 @@ func runRelay(ctx context.Context, s setup) error {
 	g.Go(func() error { return c.Run(ctx) })
 	g.Go(func() error { return r.Serve(ctx, udp, tcp) })
 	g.Go(func() error {
-		return serve(ctx, s, enter(func(ctx context.Context, first []byte) (stream.Conn, error) {
+		return serve(ctx, s, stream.Listening(), enter(func(ctx context.Context, first []byte) (stream.Conn, error) {
 			request := request
 			request.EarlyData = first
 			return r.Open(ctx, request)
@@ -98,11 +98,8 @@ func arrived(c *net.TCPConn) []byte {
 	buf := make([]byte, 512)
 	n := 0
 	// What goes wrong here shows when the connection is read.
-	_ = raw.Read(func(fd uintptr) bool {
-		n, _, _ = unix.Recvfrom(int(fd), buf, unix.MSG_DONTWAIT)
-		return true
-	})
-	return buf[:max(n, 0)]
+	_ = raw.Control(func(fd uintptr) { n, _ = socket.Read(fd, buf) })
+	return buf[:n]
 }
 
 // furnish makes a tunnel to the target, and a service token that is admitted to it.
@@ -183,7 +180,7 @@ func runClient(ctx context.Context, s setup) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.Run(ctx) })
 	g.Go(func() error {
-		return serve(ctx, s, enter(func(ctx context.Context, first []byte) (stream.Conn, error) {
+		return serve(ctx, s, stream.Listening(), enter(func(ctx context.Context, first []byte) (stream.Conn, error) {
 			target := target
 			target.EarlyData = first
 			return c.Dial(ctx, target)

@@ -18,9 +18,9 @@ const (
 // chunk is how much is read and written at once by load and target, in bytes: enough to cost little beside what is measured.
 const chunk = 128 << 10
 
-// serve accepts on addr until ctx ends, and handles each connection, whose owner handle is.
-func serve(ctx context.Context, s setup, handle func(*net.TCPConn)) error {
-	ln, err := net.Listen("tcp", s.Listen)
+// serve accepts with config until ctx ends, and handles each connection, whose owner handle is.
+func serve(ctx context.Context, s setup, config net.ListenConfig, handle func(*net.TCPConn)) error {
+	ln, err := config.Listen(ctx, "tcp", s.Listen)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func serve(ctx context.Context, s setup, handle func(*net.TCPConn)) error {
 	}
 }
 
-func runTarget(ctx context.Context, s setup) error { return serve(ctx, s, answer) }
+func runTarget(ctx context.Context, s setup) error { return serve(ctx, s, net.ListenConfig{}, answer) }
 
 // answer does what a connection asks for. An error is the end of the connection, which is what the load sees.
 func answer(c *net.TCPConn) {
@@ -84,7 +84,7 @@ func answer(c *net.TCPConn) {
 
 // runPlain is one hop of a plain relay.
 func runPlain(ctx context.Context, s setup) error {
-	return serve(ctx, s, func(c *net.TCPConn) {
+	return serve(ctx, s, net.ListenConfig{}, func(c *net.TCPConn) {
 		defer c.Close()
 		up, err := net.Dial("tcp", s.To)
 		if err != nil {
