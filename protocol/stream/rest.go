@@ -40,20 +40,34 @@ func (d *direction) moves() {
 func (p *pipe) lookLater() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.look == nil {
+	p.again()
+}
+
+// again is lookLater with mu held.
+func (p *pipe) again() {
+	switch {
+	case p.left.Load() == 0:
+	case p.look == nil:
 		p.look = time.AfterFunc(restAfter, p.rest)
-	} else if p.left.Load() > 0 {
+	default:
 		p.look.Reset(restAfter)
 	}
 }
 
-// rest restarts the directions that have not moved since the last look.
+// rest restarts the directions that have not moved since the last look. When both rest nobody looks, and no timer is kept.
 func (p *pipe) rest() {
 	ab, ba := p.ab.rest(), p.ba.rest()
-	if ab || ba {
-		p.lookLater()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if ab || ba || p.ab.woke() || p.ba.woke() {
+		p.again()
+	} else {
+		p.look = nil
 	}
 }
+
+// woke reports whether a direction that was to rest has moved meanwhile: lookLater may have been called before rest had the lock.
+func (d *direction) woke() bool { return !d.fixed && d.pace.Load() == moved }
 
 // rest looks at a direction, and reports whether it is to be looked at again.
 func (d *direction) rest() bool {

@@ -87,3 +87,38 @@ func TestPipeKeepsItsCaller(t *testing.T) {
 		_ = c.Close()
 	}
 }
+
+// A pair that rests keeps no timer, and has one again when it moves.
+func TestJoinRestsWithoutTimer(t *testing.T) {
+	client, near := loopback(t)
+	far, origin := loopback(t)
+	ended := make(chan error, 1)
+	p := newPipe(near, far, func(_ Stats, err error) { ended <- err })
+	p.join(context.Background())
+	timer := func() bool {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		return p.look != nil
+	}
+	for range 3 {
+		for _, way := range [][2]Conn{{client, origin}, {origin, client}} {
+			if _, err := way[0].Write([]byte("x")); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(way[1], make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if !timer() {
+			t.Error("nobody looks whether a pair that has moved rests")
+		}
+		for deadline := time.Now().Add(time.Minute); timer(); p.rest() {
+			if time.Now().After(deadline) {
+				t.Fatal("a pair that rests keeps its timer")
+			}
+			time.Sleep(100 * time.Microsecond)
+		}
+	}
+	_ = client.Reset(CodeCancelled)
+	<-ended
+}

@@ -26,8 +26,12 @@ type Incoming struct {
 
 	mu       sync.Mutex
 	answered bool
-	unwatch  [2]func() bool // what ends the request without an answer; set by watch
+	unwatch  [3]func() bool // what ends the request without an answer; set by watch and watchOpener
 }
+
+// openerAfter is when it begins to matter that an opener has given up: nearly all have their answer before. Over QUIC the watch leaves
+// 400 bytes in the stream for as long as that lives.
+const openerAfter = 100 * time.Millisecond
 
 // Context is done when the opener has given up, the request's deadline has passed, the session has ended, or after the answer.
 func (in *Incoming) Context() context.Context { return in.ctx }
@@ -78,11 +82,21 @@ func (in *Incoming) claim() bool {
 	return true
 }
 
-// watch ends the request when the opener has given up and when its time is over. No goroutine waits for either.
+// watch ends the request when its time is over, and later when the opener has given up. No goroutine waits for either.
 func (in *Incoming) watch() {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.unwatch = [2]func() bool{context.AfterFunc(in.ctx, in.expire), in.stream.conn.whenAborted(in.abandon)}
+	in.unwatch[0] = context.AfterFunc(in.ctx, in.expire)
+	in.unwatch[1] = time.AfterFunc(openerAfter, in.watchOpener).Stop
+}
+
+// watchOpener ends the request when the opener has given up.
+func (in *Incoming) watchOpener() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if !in.answered {
+		in.unwatch[2] = in.stream.conn.whenAborted(in.abandon)
+	}
 }
 
 // expire refuses a request that was not answered in time. It fails if there is nobody left to tell.
