@@ -8,3 +8,6 @@ const perQuery = 6.0
 
 // idleClient is how many bytes an idle client may take: stacks are larger here.
 const idleClient = 14 << 10
+
+// idleStack is how many bytes of stack an idle client may take: frames are larger here.
+const idleStack = 5 << 10

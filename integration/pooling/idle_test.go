@@ -5,6 +5,7 @@ import (
 	"context"
 	"net"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -37,7 +38,7 @@ func TestPooling73(t *testing.T) {
 	x.ready(1)
 	before := taken()
 	for range clients {
-		conn, err := w.logIn(t)
+		conn, err := logIn(t, w.url())
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -55,6 +56,57 @@ func TestPooling73(t *testing.T) {
 	}
 	if after := taken(); after > idle+idle/10 {
 		t.Errorf("after large results %d bytes are taken, %d before", after, idle)
+	}
+}
+
+// stacks is what the process has of memory for stacks of goroutines.
+func stacks() uint64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.StackInuse
+}
+
+// A client that has worked, or has only logged in, comes to wait in a goroutine with the least of stack, with TLS too,
+// and is served when it speaks, again and again.
+func TestIdleStack(t *testing.T) {
+	w, _ := withTLS(t, nil, maxConns(2))
+	const clients = 400
+	before := stacks()
+	var conns []net.Conn
+	for i := range clients {
+		url := w.url()
+		if i%4 == 0 {
+			url = strings.Replace(url, "sslmode=disable", "sslmode=require", 1)
+		}
+		conn, err := logIn(t, url)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { conn.Close() })
+		conns = append(conns, conn)
+	}
+	for range 2 {
+		for i, conn := range conns {
+			if i%8 < 2 {
+				continue
+			}
+			if _, err := conn.Write(encode(q("select repeat('x', 100000)"))); err != nil {
+				t.Fatal(err)
+			}
+			if err := skipToReady(conn); err != nil {
+				t.Fatal(err)
+			}
+		}
+		each := int64(0)
+		for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+			if each = (int64(stacks()) - int64(before)) / clients; each <= idleStack {
+				break
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("an idle client takes %d bytes of stack, want at most %d", each, idleStack)
+			}
+		}
 	}
 }
 
@@ -76,10 +128,10 @@ func skipToReady(conn net.Conn) error {
 }
 
 // logIn is wire without what reads messages.
-func (w *world) logIn(t testing.TB) (net.Conn, error) {
+func logIn(t testing.TB, url string) (net.Conn, error) {
 	ctx, cancel := context.WithTimeout(t.Context(), patience)
 	defer cancel()
-	conn, err := pgconn.Connect(ctx, w.url())
+	conn, err := pgconn.Connect(ctx, url)
 	if err != nil {
 		return nil, err
 	}

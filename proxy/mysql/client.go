@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sluicedb/sluice/protocol/mywire"
+	"github.com/sluicedb/sluice/protocol/stream/bufconn"
 	"github.com/sluicedb/sluice/proxy/pool"
 	"github.com/sluicedb/sluice/proxy/query"
 	"github.com/sluicedb/sluice/proxy/results"
@@ -31,6 +32,7 @@ type client struct {
 	secure   bool                // it came with TLS
 	welcomed time.Time           // when it was logged in
 
+	socket net.Conn // below conn
 	conn   *mywire.Conn
 	waiter *pool.Waiter[*origin]
 
@@ -82,16 +84,22 @@ type client struct {
 	origin  *origin
 }
 
-// serve runs until the driver leaves or must. It takes no deferred leave: what panics may hold the lock, and should end the process.
+// serve runs until the driver leaves or must, or, with bufconn.ErrRest, until it is to be called again in a new goroutine. It takes no
+// deferred leave: what panics may hold the lock, and should end the process.
 func (c *client) serve() error {
 	err := c.commands()
+	if errors.Is(err, bufconn.ErrRest) {
+		return err
+	}
 	c.end()
 	return err
 }
 
 func (c *client) commands() error {
 	for {
-		if err := c.await(); err != nil {
+		if err := c.await(); errors.Is(err, bufconn.ErrRest) {
+			return err
+		} else if err != nil {
 			return c.lost(err)
 		}
 		c.mu.Lock()
@@ -109,7 +117,7 @@ func (c *client) await() error {
 	for len(c.conn.Bytes()) <= mywire.HeaderSize {
 		err := errIdle
 		if !c.unwelcome() || c.attached() {
-			err = c.conn.Fill()
+			err = c.conn.Await()
 		}
 		if err != nil && !c.spared(err) {
 			return err

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/sluicedb/sluice/protocol/mywire"
+	"github.com/sluicedb/sluice/protocol/stream/bufconn"
 	"github.com/sluicedb/sluice/protocol/stream/socket"
 )
 
@@ -143,29 +144,50 @@ func stopAccepting(ln net.Listener) {
 	}
 }
 
-// handle serves one connection from a driver.
+// handle logs one connection from a driver in, and has it served.
 func (s *Server) handle(nc net.Conn) {
-	defer nc.Close()
-	leave := sync.OnceFunc(func() { <-s.logins })
-	defer leave()
+	defer func() { <-s.logins }()
 	if err := nc.SetDeadline(time.Now().Add(s.LoginTimeout)); err != nil {
+		nc.Close()
 		return
 	}
 	c, err := s.login(nc)
 	if err != nil {
 		s.Logger.Debug("login", "remote", nc.RemoteAddr(), "err", err)
+		nc.Close()
 		return
 	}
-	defer s.remove(c)
+	c.socket = nc
 	if err := c.conn.SetDeadline(time.Time{}); err != nil {
+		s.leave(c, err)
 		return
 	}
-	leave()
-	err = c.serve()
-	if c.unwelcome() {
-		linger(nc)
+	s.serve(c)
+}
+
+// serve serves c in a new goroutine, and in another whenever nothing has come for a while: see bufconn.Conn.Rouse.
+func (s *Server) serve(c *client) {
+	s.work.Add(1)
+	go s.run(c)
+}
+
+func (s *Server) run(c *client) {
+	defer s.work.Done()
+	if err := c.serve(); errors.Is(err, bufconn.ErrRest) {
+		s.serve(c)
+	} else {
+		s.leave(c, err)
 	}
-	s.Logger.Debug("client ended", "remote", nc.RemoteAddr(), "database", c.db.name, "user", c.user, "err", err)
+}
+
+// leave parts with a client that is served no longer.
+func (s *Server) leave(c *client, err error) {
+	if c.unwelcome() {
+		linger(c.socket)
+	}
+	s.Logger.Debug("client ended", "remote", c.socket.RemoteAddr(), "database", c.db.name, "user", c.user, "err", err)
+	s.remove(c)
+	c.socket.Close()
 }
 
 // firstID is where the numbers of connections begin: no origin has had so many, so

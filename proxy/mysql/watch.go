@@ -12,6 +12,11 @@ import (
 // two ticks.
 const watchTick = 250 * time.Millisecond
 
+// restTicks is how many ticks a client's goroutine waits at least, and twice that at
+// most, before another waits in its place: long beside the pause between two queries of
+// a driver at work, and often enough to be done with a burst of clients when it is over.
+const restTicks = 8
+
 // deafAfter is how long a cancelled statement may go on before its origin
 // connection is cut.
 const deafAfter = 5 * time.Second
@@ -21,13 +26,16 @@ const deafAfter = 5 * time.Second
 func (s *Server) watch(done <-chan struct{}) {
 	t := time.NewTicker(watchTick)
 	defer t.Stop()
-	for {
+	for tick := uint32(0); ; tick++ {
 		select {
 		case <-done:
 			return
 		case now := <-t.C:
 			for _, c := range s.all() {
 				c.look(now)
+				if (c.id+tick)%restTicks == 0 { // not all at once
+					c.conn.Rouse()
+				}
 			}
 		}
 	}

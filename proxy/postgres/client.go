@@ -26,16 +26,16 @@ var errTerminated = errors.New("driver said goodbye")
 
 // A client is one driver's connection, logged in.
 type client struct {
-	s       *Server
-	db      *Database
-	user    string
-	startup []pgwire.Param // until greeted
-	id      uint64
-	pid     uint32
-	secret  []byte
+	s      *Server
+	db     *Database
+	user   string
+	id     uint64
+	pid    uint32
+	secret []byte
 
 	welcomed time.Time // when it was logged in
 
+	socket  net.Conn // below conn
 	conn    *pgwire.Conn
 	waiter  *pool.Waiter[*origin]
 	pumping bool          // a goroutine passes replies on
@@ -117,9 +117,13 @@ type partial struct {
 	drop bool // they are not passed on
 }
 
-// serve runs until the driver leaves or must. It takes no deferred leave: what panics may hold the lock, and should end the process.
+// serve runs until the driver leaves or must, or, with bufconn.ErrRest, until it is to be called again in a new goroutine. It takes no
+// deferred leave: what panics may hold the lock, and should end the process.
 func (c *client) serve() error {
 	err := c.steps()
+	if errors.Is(err, bufconn.ErrRest) {
+		return err
+	}
 	c.parted = errors.Is(err, errTerminated)
 	c.end()
 	return err
@@ -135,9 +139,13 @@ func (c *client) steps() error {
 					continue
 				}
 			}
-			if err != nil && !c.spared(err) {
+			switch {
+			case err == nil:
+			case errors.Is(err, bufconn.ErrRest):
+				return err
+			case !c.spared(err):
 				return c.lost(err)
-			} else if err != nil {
+			default:
 				continue
 			}
 		}

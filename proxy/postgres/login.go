@@ -38,7 +38,7 @@ func (s *Server) login(nc net.Conn) (*client, error) {
 	}
 	c, err := s.authenticate(conn, start, binding)
 	if err == nil {
-		err = s.greet(c)
+		err = s.greet(c, start.Params)
 	}
 	if err != nil {
 		var pe *pgwire.Error
@@ -148,7 +148,7 @@ func (s *Server) authenticate(conn net.Conn, start *pgwire.Startup, binding []by
 		}
 		return nil, err
 	}
-	c := &client{s: s, db: db, user: user, startup: start.Params}
+	c := &client{s: s, db: db, user: user}
 	c.waiter = db.pool.Waiter(user)
 	c.session = session{base: begun, state: begun}
 	c.secret = make([]byte, start.SecretSize())
@@ -205,8 +205,8 @@ func readPassword(r io.Reader) ([]byte, error) {
 }
 
 // greet makes c known and sends what follows a successful login: the origin's
-// parameters, the client's own values in their place, its key, ReadyForQuery.
-func (s *Server) greet(c *client) error {
+// parameters, those of the client's start-up in their place, its key, ReadyForQuery.
+func (s *Server) greet(c *client, startup []pgwire.Param) error {
 	welcome, err := c.db.parameters()
 	if err != nil {
 		return err
@@ -220,15 +220,14 @@ func (s *Server) greet(c *client) error {
 	}
 	for _, p := range welcome {
 		value := p.Value
-		for _, own := range c.startup {
+		for _, own := range startup {
 			if strings.EqualFold(own.Name, p.Name) {
 				value = own.Value
 			}
 		}
 		out = pgwire.AppendParameterStatus(out, p.Name, value)
 	}
-	c.settings = cacheable(welcome, ownSettings(c.startup))
-	c.startup = nil
+	c.settings = cacheable(welcome, ownSettings(startup))
 	out = pgwire.AppendMessage(out, pgwire.MsgBackendKeyData, c.key()...)
 	out = pgwire.AppendReadyForQuery(out, pgwire.TxIdle)
 	if _, err := c.conn.Write(out); err != nil {

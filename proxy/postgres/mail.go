@@ -1,6 +1,8 @@
 package postgres
 
 import (
+	"errors"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -8,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/protocol/stream/bufconn"
 	"github.com/sluicedb/sluice/proxy/query"
 )
 
@@ -72,12 +75,15 @@ func (c *client) fill() (read bool, err error) {
 	}
 	m.unseen = false
 	m.mu.Unlock()
-	err = c.conn.Fill()
+	err = c.conn.Await()
 	m.mu.Lock()
 	m.waiting = false
 	woken := m.woken
 	if m.woken = false; woken {
 		_ = c.conn.SetReadDeadline(time.Time{})
+		if errors.Is(err, bufconn.ErrRest) {
+			err = os.ErrDeadlineExceeded // it is to look here first
+		}
 	}
 	full := m.full
 	m.unseen = m.unseen || woken && err == nil // what the driver sent comes first

@@ -44,8 +44,8 @@ const MaxHeader = 5
 
 // A Conn reads one side of a database connection. Its buffer exists only
 // while bytes are in flight: a Conn that waits for the peer's next message
-// holds none. Fill, Bytes, Discard and Release belong to one goroutine at a
-// time; Write, Close and the deadlines may be called from any.
+// holds none. Fill, Await, Bytes, Discard and Release belong to one goroutine at
+// a time; Write, Close, Rouse and the deadlines may be called from any.
 type Conn struct {
 	net.Conn
 	raw    syscall.RawConn // nil where Conn is not a plain socket
@@ -54,6 +54,7 @@ type Conn struct {
 	onPeek func(fd uintptr)
 	silent bool // what onPeek found
 	thrift *Framing
+	rest   rest
 
 	buf  *[BufferSize]byte // nil while idle
 	r, w int
@@ -74,6 +75,7 @@ func New(nc net.Conn, thrift *Framing) *Conn {
 	if sc, ok := nc.(syscall.Conn); ok {
 		if raw, err := sc.SyscallConn(); err == nil {
 			c.raw, c.onRead = raw, c.readSocket
+			c.rest.pace.Store(resting) // a reader begins in a new goroutine
 		}
 	}
 	if c.socket = c.raw; c.socket == nil {
@@ -122,6 +124,19 @@ func (c *Conn) Drop() {
 // Fill reads at least one more byte behind Bytes. It blocks until the peer
 // sends, the read deadline passes or the connection ends (io.EOF).
 func (c *Conn) Fill() error {
+	for {
+		err := c.fill()
+		if err == nil {
+			c.moves()
+			return nil
+		}
+		if !c.lifts(err) {
+			return err
+		}
+	}
+}
+
+func (c *Conn) fill() error {
 	if c.buf == nil && c.thrift != nil {
 		if c.raw == nil {
 			return c.fillHead()
