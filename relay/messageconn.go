@@ -25,14 +25,15 @@ type messageConn struct {
 	write  deadline
 
 	reading sync.Mutex // held by the one reader
-	message io.Reader  // the rest of the message that is being read; nil between messages
-	ended   error      // what reading has ended with
+	reader  readerContext
+	message io.Reader // the rest of the message that is being read; nil between messages
+	ended   error     // what reading has ended with
 
 	once      sync.Once
 	mu        sync.Mutex
 	turn      *sync.Cond         // listening, hurried or reason has changed
 	reason    *stream.ResetError // why this side aborted
-	listening bool               // the reader waits for a message, or has read the end
+	listening bool               // the library reads for the reader, which waits for a message or has the end
 	hurried   bool               // CloseWrite has waited for the reader long enough
 	closing   bool               // a Close frame of this side is under way
 	lossy     bool               // something that the client sent may have been thrown away
@@ -48,7 +49,24 @@ func newMessageConn(ws *websocket.Conn, remote string) *messageConn {
 	c.turn = sync.NewCond(&c.mu)
 	c.read.init()
 	c.write.init()
+	c.reader = readerContext{Context: c.read.ctx, reads: c.listen}
 	return c
+}
+
+// readerContext tells when the library begins to read under it: it asks for Done when it waits for the right to read, which Close takes
+// as well, and again when it has that.
+type readerContext struct {
+	context.Context
+	asked int
+	reads func()
+}
+
+// Done implements context.Context.
+func (r *readerContext) Done() <-chan struct{} {
+	if r.asked++; r.asked == 2 {
+		r.reads()
+	}
+	return r.Context.Done()
 }
 
 // keepAlive pings until ctx ends. A client that answers no ping gets no second one; TCP's keepalive finds those that are gone.
@@ -109,8 +127,8 @@ func (c *messageConn) next() error {
 	if c.message != nil {
 		return nil
 	}
-	c.listen()
-	_, message, err := c.ws.Reader(c.read.ctx)
+	c.reader.asked = 0
+	_, message, err := c.ws.Reader(&c.reader)
 	if lossy := c.heard(err == nil); err != nil {
 		c.ended = c.failure(err, &c.read)
 		switch status := websocket.CloseStatus(err); {
@@ -129,7 +147,7 @@ func (c *messageConn) next() error {
 	return nil
 }
 
-// listen says that the reader waits for a message: until it has one, the library reads nothing on its own account.
+// listen says that the library reads for the reader: until that has a message, it reads nothing on its own account.
 func (c *messageConn) listen() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -143,10 +161,8 @@ func (c *messageConn) listen() {
 func (c *messageConn) heard(message bool) (lossy bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if message {
-		c.listening = false
-		c.lossy = c.lossy || c.closing
-	}
+	c.lossy = c.lossy || c.closing && (message || !c.listening)
+	c.listening = !message
 	return c.lossy
 }
 
