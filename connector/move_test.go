@@ -131,7 +131,7 @@ func TestTunnel04SlotsSpreadOverRelays(t *testing.T) {
 // TestTunnel04SlotsSpreadOverTheAddressesOfOneName: the second of a name's two addresses answers after all slots have met behind the
 // first.
 func TestTunnel04SlotsSpreadOverTheAddressesOfOneName(t *testing.T) {
-	resolveTo(t, [4]byte{127, 0, 0, 1}, [4]byte{127, 0, 0, 2})
+	resolveTo(t, "relay.example", [4]byte{127, 0, 0, 1}, [4]byte{127, 0, 0, 2})
 	cert := tunneltest.NewCertificate(t)
 	first, second := &fakeRelay{id: "r1"}, &fakeRelay{id: "r2"}
 	addr, _ := tunneltest.Start(t, first.server(), cert, tunneltest.Passes)

@@ -67,22 +67,17 @@ func TestTellAndListen(t *testing.T) {
 		tell(fmt.Sprintf("writes.account.db%d", i%7), fmt.Sprint(i))
 		want = append(want, fmt.Sprintf("account.db%d %d", i%7, i))
 	}
-	until(func() bool {
-		for _, name := range []string{"a", "b"} {
-			heard[name] = slices.DeleteFunc(heard[name], func(s string) bool { return s == "here ?" })
-			if len(heard[name]) < len(want) {
-				return false
-			}
-		}
-		return true
-	})
-	for name, got := range heard {
-		if !slices.Equal(got, want) {
-			t.Errorf("%s heard %q", name, got)
-		}
+	said := func(name string) []string {
+		return slices.DeleteFunc(slices.Clone(heard[name]), func(s string) bool { return s == "here ?" })
 	}
+	until(func() bool { return len(said("a")) >= len(want) && len(said("b")) >= len(want) })
 	srv.Shutdown()
 	<-lost
 	stop()
 	wait.Wait()
+	for name := range heard {
+		if got := said(name); !slices.Equal(got, want) {
+			t.Errorf("%s heard %q", name, got)
+		}
+	}
 }
