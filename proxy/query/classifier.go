@@ -120,18 +120,26 @@ func (c *Classifier) Again(v *Verdict, text []byte) *Verdict {
 // Judge returns the verdict on a text, of the parser where there is none yet on one like
 // it. A text that is like one of before is kept when it is seen again.
 func (c *Classifier) Judge(text []byte) *Verdict {
-	e := c.current.Load()
-	if v, ok := e.verdicts.GetIfPresent(unsafeString(text)); ok {
-		return v
-	}
 	if len(text) > MaxText {
 		return &Verdict{Status: StatusOversizedQuery, Reason: tooLong, Effect: Effect{All: true, DDL: true}, use: &c.uses.others}
 	}
+	e := c.current.Load()
+	sighted := e.like == nil || e.like.sighted(text)
+	if sighted { // else it is most likely new, and to find that out costs as much as the rest
+		if v, ok := e.verdicts.GetIfPresent(unsafeString(text)); ok {
+			return v
+		}
+	}
 	if e.like != nil {
 		if v := e.like.of(e.source, text); v != nil {
-			if e.like.sighted(text) {
+			if sighted {
 				e.verdicts.Set(string(text), v)
 			}
+			return v
+		}
+	}
+	if !sighted {
+		if v, ok := e.verdicts.GetIfPresent(unsafeString(text)); ok {
 			return v
 		}
 	}

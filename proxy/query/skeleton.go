@@ -39,7 +39,12 @@ func newSkeletons() *skeletons {
 // sighted reports whether a text was seen not long ago. Another may be taken for it.
 func (k *skeletons) sighted(text []byte) bool {
 	h := maphash.Bytes(k.seed, text)
-	return k.seen[h%sightings].Swap(uint32(h>>32)) == uint32(h>>32)
+	at, mark := &k.seen[h%sightings], uint32(h>>32)
+	if at.Load() == mark { // which many may read at once
+		return true
+	}
+	at.Store(mark)
+	return false
 }
 
 // of returns a verdict on a text of the same skeleton with the text's own normal form,
@@ -88,29 +93,29 @@ func Skeleton(dst, text []byte) (normal, skeleton []byte, ok bool) {
 		return normal, dst, false
 	}
 	l := lexer{sql: normal}
-	end := 0
+	from := 0 // of normal, what is not in dst yet
 	var prev token
 	for {
 		t := l.next()
-		dst = append(dst, normal[end:t.start]...)
-		if end = t.end; t.kind == tokenEOF {
-			return normal, dst, true
+		if t.kind == tokenEOF {
+			return normal, append(dst, normal[from:]...), true
 		}
 		is := normal[t.start:t.end]
+		like := ""
 		switch {
 		case t.kind == tokenString:
 			if is[0] != '\'' || len(is) < 2 || is[len(is)-1] != '\'' || prev.kind == tokenString || TimeWord(is) {
 				return normal, dst, false
 			}
-			dst = append(dst, "''"...)
+			like = "''"
 		case t.kind == tokenPunct && is[0] >= '0' && is[0] <= '9' && !(prev.end == t.start && t.start > 0 && normal[t.start-1] == '$'):
-			number, ok := numberLike(is)
-			if !ok {
+			if like, ok = numberLike(is); !ok {
 				return normal, dst, false
 			}
-			dst = append(dst, number...)
-		default:
-			dst = append(dst, is...)
+		}
+		if like != "" {
+			dst = append(append(dst, normal[from:t.start]...), like...)
+			from = t.end
 		}
 		prev = t
 	}

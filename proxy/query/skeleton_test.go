@@ -121,6 +121,13 @@ func TestSecondSight(t *testing.T) {
 	if k.Judge(text); k.Known(text) == nil {
 		t.Error("seen twice, and not kept")
 	}
+	kept := k.Judge([]byte("select 1e5 from articles")) // like no other
+	for i := range sightings {
+		k.current.Load().like.seen[i].Store(0)
+	}
+	if v := k.Judge([]byte("select 1e5 from articles")); v != kept {
+		t.Error("kept, and judged once more as others were seen since")
+	}
 	k.SetSource(Postgres(nil))
 	if v := k.Judge([]byte("select * from articles where id = 3")); v.Status != StatusUncacheable {
 		t.Errorf("another catalog's verdict: %+v", v)
