@@ -1,8 +1,12 @@
 package caching
 
 import (
+	"bytes"
+	"fmt"
 	"io"
 	"net"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -83,6 +87,72 @@ func TestHitAllocates(t *testing.T) {
 			t.Errorf("%s: %d hits of %d", name, hits, runs)
 		}
 	}
+}
+
+// TestMissAllocates: who asks for one result after the other does not make anew each time
+// what asks the origin. What is left is made of the result and its key.
+func TestMissAllocates(t *testing.T) {
+	s, _ := tables(t, "create table NAME.t as select i as id, repeat('x', 150) as body from generate_series(1, 100) i")
+	w := newWorld(t)
+	w.ready(t, s+".t")
+	const first = "1000000000"
+	sql := "select * from " + s + ".t where id = "
+	parameter := pgwire.AppendMessage(nil, pgwire.MsgParse, append(append([]byte{0}, sql...), "$1::bigint\x00\x00\x00"...)...)
+	parameter = pgwire.AppendMessage(parameter, pgwire.MsgBind, append(append([]byte{0, 0, 0, 0, 0, 1, 0, 0, 0, byte(len(first))}, first...), 0, 0)...)
+	parameter = pgwire.AppendMessage(pgwire.AppendMessage(parameter, pgwire.MsgDescribe, 'P', 0), pgwire.MsgExecute, 0, 0, 0, 0, 0)
+	for _, m := range []struct {
+		name string
+		ask  []byte
+		most float64
+	}{{"a new text", pgwire.AppendQuery(nil, sql+first), 12}, {"a new parameter", pgwire.AppendMessage(parameter, pgwire.MsgSync), 16}} {
+		conn := hijack(t, w)
+		at := bytes.Index(m.ask, []byte(first))
+		n, _ := strconv.Atoi(first)
+		miss := func() {
+			n++
+			strconv.AppendInt(m.ask[:at], int64(n), 10)
+			roundTrip(t, conn, m.ask)
+		}
+		for range 100 {
+			miss()
+		}
+		const runs = 1000
+		before := w.counts()[query.StatusMiss]
+		got := testing.AllocsPerRun(runs-1, miss) // and one to warm up
+		if got > m.most+hitAllocations {
+			t.Errorf("%s: %v allocations a miss", m.name, got)
+		}
+		if misses := w.counts()[query.StatusMiss] - before; misses != runs {
+			t.Errorf("%s: %d misses of %d", m.name, misses, runs)
+		}
+	}
+}
+
+// TestMissKeeps: what a client's misses are asked with goes when its driver is silent for a while.
+func TestMissKeeps(t *testing.T) {
+	s, _ := tables(t, "create table NAME.t as select i as id from generate_series(1, 1000) i")
+	w := newWorld(t)
+	w.ready(t, s+".t")
+	heap := func() int64 {
+		runtime.GC()
+		runtime.GC() // what pools hold on to goes with the second
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return int64(m.HeapAlloc)
+	}
+	const clients, most = 200, 1500 // bytes: an entry takes 700, and an inner client 2,500
+	var conns []net.Conn
+	for range clients {
+		conns = append(conns, hijack(t, w))
+	}
+	before, misses := heap(), w.counts()[query.StatusMiss]
+	for i, conn := range conns {
+		roundTrip(t, conn, pgwire.AppendQuery(nil, fmt.Sprintf("select * from %s.t where id = %d", s, i)))
+	}
+	if misses = w.counts()[query.StatusMiss] - misses; misses != clients {
+		t.Errorf("%d misses of %d", misses, clients)
+	}
+	within(t, "little memory", func() bool { return (heap()-before)/clients <= most })
 }
 
 // parseToSync is a group of the extended protocol that asks for what a simple query does.

@@ -2,6 +2,7 @@ package caching
 
 import (
 	"context"
+	"fmt"
 	"runtime"
 	"slices"
 	"strings"
@@ -26,7 +27,7 @@ func goroutines(functions ...string) (n int) {
 }
 
 const (
-	leading   = "postgres.(*runner).lead("
+	leading   = "postgres.(*client).lead("
 	reading   = "postgres.(*client).pump("
 	following = "cache.(*Reader).Next("
 )
@@ -125,6 +126,41 @@ func TestCache05LeaderInLine(t *testing.T) {
 		t.Errorf("who waited got %.100q", got)
 	}
 	within(t, "rest", func() bool { s := w.db.Stats(); return s.Live == s.Idle })
+}
+
+// TestCache05OneAfterTheOther: what a client asks for has nothing of what it asked for before,
+// neither its error nor the settings of then.
+func TestCache05OneAfterTheOther(t *testing.T) {
+	s, _ := tables(t, "create table NAME.t as select i as id, timestamptz '2026-01-01 00:00+00' + i * interval '1 day' as at from generate_series(1, 30) i")
+	w := newWorld(t)
+	w.ready(t, s+".t")
+	for name, conn := range map[string]*pgx.Conn{"simple": w.simply(t), "prepared": w.connect(t)} {
+		hour := "00"
+		before := w.counts()[query.StatusMiss]
+		good := 0
+		for i := range 27 {
+			switch i % 10 {
+			case 4:
+				exec(t, conn, "set timezone = 'Asia/Tokyo'")
+				hour = "09"
+			case 9:
+				exec(t, conn, "set timezone = 'Etc/UTC'")
+				hour = "00"
+			}
+			got, err := tryRows(conn, fmt.Sprintf("select to_char(at, 'DD HH24'), 6 / (%d %% 3), '%s' from %s.t where id = %d", i, name, s, i+1))
+			switch want := fmt.Sprintf("%02d %s %d %s\n", i+2, hour, 6/max(i%3, 1), name); {
+			case i%3 == 0 && (err == nil || !strings.Contains(err.Error(), "22012")):
+				t.Errorf("%s: %q, %v, want division by zero", name, got, err)
+			case i%3 != 0 && (err != nil || got != want):
+				t.Errorf("%s: %q, %v, want %q", name, got, err, want)
+			case i%3 != 0:
+				good++
+			}
+		}
+		if misses := w.counts()[query.StatusMiss] - before; misses < uint64(good) {
+			t.Errorf("%s: %d misses of %d", name, misses, good)
+		}
+	}
 }
 
 // TestCache33LeaderThatDoesNotRead holds nobody up who waits for the same.

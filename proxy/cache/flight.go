@@ -31,21 +31,21 @@ type Flight struct {
 	sent  moment
 
 	mu       sync.Mutex
+	unstored bool // it is too large, or not fit to be stored
+	passing  bool // what is read is dropped
+	ended    bool
+	deserted bool // all readers have left, and its query is being cancelled
+	stored   bool
+	oversize bool
 	changed  chan struct{} // closed when there is more to read; nil: nobody waits for it
 	drained  chan struct{} // likewise when a reader has read
 	body     [][]byte
 	first    int   // chunks that were dropped before body
 	size     int64 // of everything written
 	charged  int64 // of the budget for recordings
-	unstored bool  // it is too large, or not fit to be stored
-	passing  bool  // what is read is dropped
-	ended    bool
-	err      error
+	err      error // how it has ended
 	readers  []*Reader
-	deserted bool   // all readers have left, and its query is being cancelled
 	left     func() // called once when the last reader has left
-	stored   bool
-	oversize bool
 	tag      uint64
 
 	// What most flights need no more of.

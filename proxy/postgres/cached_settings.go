@@ -23,11 +23,6 @@ func (c *client) cacheSession() (key string, s *cacheSettings) {
 	return c.session.state.id, &c.settings
 }
 
-// actFor gives an inner client the session of the one that it asks for.
-func (c *client) actFor(of *client) {
-	c.user, c.session = of.user, session{base: of.session.base, state: of.session.state}
-}
-
 // plain makes an origin connection one without settings of a client.
 func (o *origin) plain() error {
 	if o.state == "" {

@@ -31,6 +31,7 @@ type client struct {
 	user   string
 	id     uint64
 	pid    uint32
+	inner  bool // it asks on behalf of others: see runner
 	secret []byte
 
 	welcomed time.Time // when it was logged in
@@ -40,9 +41,38 @@ type client struct {
 	waiter  *pool.Waiter[*origin]
 	pumping bool          // a goroutine passes replies on
 	pumped  chan struct{} // closed when it has ended
+	runner  *runner       // for its next flight; nil: there is none yet
 
-	// Of the goroutine that serves, and of the pump while there is one.
-	mu       sync.Mutex
+	mail mailbox // has its own lock
+
+	mu   sync.Mutex
+	talk // of the goroutine that serves, and of the pump while there is one
+
+	tidying  atomic.Int64 // unix nanoseconds: since when a tidy is under way; 0: none is
+	dead     atomic.Bool  // writes to the driver are pointless
+	since    atomic.Int64 // unix nanoseconds: when what is running began; 0: nothing is
+	canceled atomic.Int64 // unix nanoseconds: when the watch cancelled it; 0: it did not
+	paused   atomic.Int64 // unix nanoseconds: since when the driver is silent in a transaction; 0: it is not
+	expelled atomic.Int64 // unix nanoseconds: since when the client is no longer welcome; 0: it is
+	silent   atomic.Bool  // it was silent in a transaction for too long
+	forced   atomic.Bool  // it has had the time to go by itself
+
+	leaseMu sync.Mutex // guards what follows towards cancel requests and the watch
+	origin  *origin
+
+	flight     chan struct{} // closed to make it wait no longer for one, and kept for the next if it was not
+	leading    *client       // the inner client that runs on its goroutine, nil for none
+	inFlight   bool          // it waits for a flight
+	flightLeft bool          // and was told not to any longer
+
+	// Of an inner client: see lead.
+	led         bool // it runs on the goroutine of the one that asked
+	interrupted bool // and is to leave that
+}
+
+// A talk is what goes on between a client and the origin connections that it gets: what was
+// asked for, what is owed, and what both have been told so far.
+type talk struct {
 	requests feed // to the origin
 	replies  feed // to the driver
 	ledger   ledger
@@ -68,7 +98,6 @@ type client struct {
 	opening  bool          // the group under way may begin a transaction block
 	ended    error         // why the pump ended the client
 	session  session
-	mail     mailbox // has its own lock
 
 	statements  map[string]*named // by the driver's names
 	namedBytes  int               // of their bodies
@@ -84,31 +113,10 @@ type client struct {
 	bound       bound // by the last Bind of this lease
 	settings    cacheSettings
 	parted      bool           // it has said goodbye
-	inner       bool           // it asks on behalf of others: see runner
 	writes      writes         // not yet known to be committed
 	altered     bool           // a command that changes the catalog was told of in this transaction
 	missed      int            // why what comes now was not looked up
 	verdict     *query.Verdict // on what was looked up last, if it is short
-
-	tidying  atomic.Int64 // unix nanoseconds: since when a tidy is under way; 0: none is
-	dead     atomic.Bool  // writes to the driver are pointless
-	since    atomic.Int64 // unix nanoseconds: when what is running began; 0: nothing is
-	canceled atomic.Int64 // unix nanoseconds: when the watch cancelled it; 0: it did not
-	paused   atomic.Int64 // unix nanoseconds: since when the driver is silent in a transaction; 0: it is not
-	expelled atomic.Int64 // unix nanoseconds: since when the client is no longer welcome; 0: it is
-	silent   atomic.Bool  // it was silent in a transaction for too long
-	forced   atomic.Bool  // it has had the time to go by itself
-
-	leaseMu sync.Mutex // guards what follows towards cancel requests and the watch
-	origin  *origin
-
-	flight     chan struct{} // closed to make it wait no longer for a flight; nil where it waits for none
-	flightLeft bool
-	leading    *client // the inner client that runs on its goroutine, nil for none
-
-	// Of an inner client: see runner.lead.
-	led         bool // it runs on the goroutine of the one that asked
-	interrupted bool // and is to leave that
 }
 
 // A partial is a message that is longer than what has been read of it.
@@ -122,6 +130,7 @@ type partial struct {
 func (c *client) serve() error {
 	err := c.steps()
 	if errors.Is(err, bufconn.ErrRest) {
+		c.runner = nil // which costs as much memory as the client
 		return err
 	}
 	c.parted = errors.Is(err, errTerminated)

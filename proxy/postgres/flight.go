@@ -20,7 +20,7 @@ import (
 // fit for the next, is done in one place.
 //
 // It runs on the goroutine of the client that asked first, which would only wait for it,
-// until there are two things to do at once: see runner.lead.
+// until there are two things to do at once: see lead.
 
 // ask joins the flight for a group, or makes one, and passes the result on. It
 // returns 0 where the group is to be taken message by message after all.
@@ -31,14 +31,16 @@ func (c *client) ask(a *asked) (int, error) {
 		return 0, nil
 	}
 	c.missed = missedPieces
-	run := &runner{}
+	if c.runner == nil {
+		c.runner = newRunner()
+	}
 	began := time.Now()
-	reader, lead := r.Space.Join(a.key, st, run.cancel)
+	reader, lead := r.Space.Join(a.key, st, c.runner.canceled)
 	defer reader.Leave()
 	stop := c.wait()
 	defer c.waited()
 	if lead {
-		run.lead(c, a, reader.Flight())
+		c.lead(a, reader.Flight())
 	}
 	n, err := c.follow(a, reader, lead, stop)
 	if n > 0 && err == nil {
@@ -76,31 +78,41 @@ func (c *client) refresh(a *asked, e *cache.Entry) {
 		r.Space.Refreshed(e, true)
 		return
 	}
-	run := &runner{}
-	run.start(c, a, f, e)
+	newRunner().start(c, a, f, e)
 }
 
-// A runner runs a flight's query.
+// A runner runs a flight's query, and where that came to a good end on the goroutine of
+// who asked, it runs that client's next.
 type runner struct {
+	canceled func() // cancel
+
 	mu     sync.Mutex
-	client *client
-	left   bool // nobody wants the result any more
+	client *client // nil until it first runs
+	left   bool    // nobody wants the result any more
+
+	side *flightConn // of client
+}
+
+func newRunner() *runner {
+	r := new(runner)
+	r.canceled = r.cancel
+	return r
 }
 
 // prepare makes the inner client that asks for a group's result, for a flight which may
 // be to refresh an entry.
-func (r *runner) prepare(c *client, a *asked, f *cache.Flight, refreshed *cache.Entry) (*client, *flightConn) {
-	d := c.db
-	side := &flightConn{flight: f, in: appendGroup(make([]byte, 0, max(len(a.text), len(a.body))+len(a.bind)+groupHeads), a), check: a.check}
-	in := &client{s: c.s, db: d, inner: true, status: pgwire.TxIdle, welcomed: time.Now()}
-	in.actFor(c)
-	in.waiter = d.pool.Waiter(c.user)
-	in.conn = pgwire.NewConn(side, false)
-	in.requests.src = in.conn
-	side.end = d.finisher(a, side, refreshed)
-	if a.simple { // one message, and one answer
-		in.ledger.ring = make([]entry, 1)
+func (r *runner) prepare(c *client, a *asked, f *cache.Flight, refreshed *cache.Entry) *client {
+	in := r.client
+	if in == nil {
+		r.side = new(flightConn)
+		in = &client{s: c.s, db: c.db, user: c.user, inner: true, welcomed: time.Now()}
+		in.waiter, in.conn = c.db.pool.Waiter(c.user), pgwire.NewConn(r.side, false)
+		if a.simple { // one message, and one answer
+			in.ledger.ring = make([]entry, 1)
+		}
 	}
+	r.side.begin(c.db, a, f, refreshed)
+	in.beginFor(c)
 	r.mu.Lock()
 	r.client = in
 	left := r.left
@@ -109,51 +121,34 @@ func (r *runner) prepare(c *client, a *asked, f *cache.Flight, refreshed *cache.
 		r.cancel()
 	}
 	c.s.addInner(in)
-	return in, side
+	return in
+}
+
+// beginFor makes an inner client one that has not asked anything yet, in the session of the
+// one that it asks for.
+func (c *client) beginFor(of *client) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ring := c.ledger.ring
+	c.talk = talk{requests: feed{src: c.conn}, status: pgwire.TxIdle, session: session{base: of.session.base, state: of.session.state}}
+	c.ledger.ring, c.led = ring, false
+	c.dead.Store(false)
+	c.canceled.Store(0)
 }
 
 // start runs the query of a group into a flight, beside the caller.
 func (r *runner) start(c *client, a *asked, f *cache.Flight, refreshed *cache.Entry) {
-	in, side := r.prepare(c, a, f, refreshed)
+	in := r.prepare(c, a, f, refreshed)
 	c.s.work.Go(func() {
 		_ = in.serve()
-		side.leave(in)
+		r.leave()
 	})
 }
 
-// finish ends the flight, once.
-func (f *flightConn) finish() {
-	if end := f.end; end != nil {
-		f.end = nil
-		end()
-	}
-}
-
 // leave ends the flight of an inner client that has ended.
-func (f *flightConn) leave(in *client) {
-	f.finish()
-	in.s.removeInner(in)
-}
-
-// finisher ends the flight of side, which may be to refresh an entry.
-func (d *Database) finisher(a *asked, side *flightConn, refreshed *cache.Entry) func() {
-	settings, day, f := *a.settings, a.day, side.flight
-	return func() {
-		if day != "" {
-			now, ok := settings.today(d.results.Now())
-			if !ok || now != day || settings.origins != "" && side.zone != settings.origins {
-				f.Unstored()
-			}
-		}
-		f.End(side.ended())
-		stored, _ := f.Stored()
-		if stored {
-			d.results.Stored.Add(uint64(f.Size()))
-		}
-		if refreshed != nil {
-			d.results.Space.Refreshed(refreshed, stored)
-		}
-	}
+func (r *runner) leave() {
+	r.side.finish()
+	r.client.s.removeInner(r.client)
 }
 
 // cancel ends a query that nobody waits for any more.
@@ -327,17 +322,19 @@ func (c *client) failFlight(a *asked, err error, headed bool) (int, error) {
 // client is to wait no longer.
 func (c *client) wait() <-chan struct{} {
 	c.since.Store(time.Now().UnixNano())
-	stop := make(chan struct{})
 	c.leaseMu.Lock()
-	c.flight, c.flightLeft = stop, false
-	c.leaseMu.Unlock()
-	return stop
+	defer c.leaseMu.Unlock()
+	if c.flight == nil || c.flightLeft {
+		c.flight, c.flightLeft = make(chan struct{}), false
+	}
+	c.inFlight = true
+	return c.flight
 }
 
 // waited ends what wait began.
 func (c *client) waited() {
 	c.leaseMu.Lock()
-	c.flight = nil
+	c.inFlight = false
 	c.leaseMu.Unlock()
 	c.rest()
 }
@@ -346,17 +343,15 @@ func (c *client) waited() {
 // whether it waited for one.
 func (c *client) leaveFlight() bool {
 	c.leaseMu.Lock()
-	waits := c.flight != nil
-	var in *client
-	if waits && !c.flightLeft {
-		c.flightLeft, in = true, c.leading
+	defer c.leaseMu.Unlock()
+	if c.inFlight && !c.flightLeft {
+		c.flightLeft = true
 		close(c.flight)
+		if c.leading != nil { // with the lock held: without, it may be at the next query by now
+			c.leading.interrupt()
+		}
 	}
-	c.leaseMu.Unlock()
-	if in != nil {
-		in.interrupt()
-	}
-	return waits
+	return c.inFlight
 }
 
 // leftFlight reports whether the client was told not to wait any longer.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"io"
 	"net"
+	"slices"
 	"time"
 
 	"github.com/sluicedb/sluice/protocol/pgwire"
@@ -17,11 +18,17 @@ const maxError = 64 << 10
 // A flightConn is an inner client's driver: it asks one thing, and writes of the
 // answer what belongs to the result into a flight. One goroutine uses it at a time.
 type flightConn struct {
-	flight *cache.Flight
-	in     []byte // what is still to be asked
-	check  []int  // parameters that must be text: they have a word of time
-	zone   string // the own zone of the origin connection that answered
-	end    func() // of the flight, when all has come: who waits need not wait for what comes after; nil when it was called
+	db        *Database
+	flight    *cache.Flight
+	refreshed *cache.Entry // in whose place the result is to be; nil: none
+	finished  bool         // the flight has ended
+
+	asks     []byte // what is asked
+	in       []byte // what is still to be
+	check    []int  // parameters that must be text: they have a word of time
+	settings cacheSettings
+	day      string // see asked
+	zone     string // the own zone of the origin connection that answered
 
 	head   []byte // of a message whose header is not whole
 	typ    byte
@@ -36,6 +43,45 @@ type flightConn struct {
 	done   bool // ReadyForQuery has come
 	err    []byte
 	fatal  bool
+}
+
+// begin makes f ask for a group's result.
+func (f *flightConn) begin(d *Database, a *asked, to *cache.Flight, refreshed *cache.Entry) {
+	asks, head, whole := emptied(f.asks), f.head[:0], emptied(f.whole)
+	*f = flightConn{db: d, flight: to, refreshed: refreshed, check: a.check, settings: *a.settings, day: a.day, head: head, whole: whole}
+	f.asks = appendGroup(slices.Grow(asks, max(len(a.text), len(a.body))+len(a.bind)+groupHeads), a)
+	f.in = f.asks
+}
+
+// emptied is an empty buffer, b unless that has grown large.
+func emptied(b []byte) []byte {
+	if cap(b) > keptText {
+		return nil
+	}
+	return b[:0]
+}
+
+// finish ends the flight, once: who waits for it need not wait for what comes after the
+// answer.
+func (f *flightConn) finish() {
+	if f.finished {
+		return
+	}
+	f.finished = true
+	if f.day != "" {
+		now, ok := f.settings.today(f.db.results.Now())
+		if !ok || now != f.day || f.settings.origins != "" && f.zone != f.settings.origins {
+			f.flight.Unstored()
+		}
+	}
+	f.flight.End(f.ended())
+	stored, _ := f.flight.Stored()
+	if stored {
+		f.db.results.Stored.Add(uint64(f.flight.Size()))
+	}
+	if f.refreshed != nil {
+		f.db.results.Space.Refreshed(f.refreshed, stored)
+	}
 }
 
 // Read implements net.Conn.
@@ -53,7 +99,7 @@ func (f *flightConn) Write(p []byte) (int, error) {
 	if err := f.take(p); err != nil {
 		return 0, err
 	}
-	if f.done && f.end != nil {
+	if f.done {
 		f.finish()
 	} else {
 		f.flight.Wake()

@@ -12,20 +12,26 @@ import (
 // it is written before the answer is read, and must not wait for that.
 const maxLed = pgwire.BufferSize / 2
 
-// errHandOver ends the part of an inner client's work that is done on the goroutine of
-// the client that asked.
-var errHandOver = errors.New("another goroutine goes on")
+// What ends the part of an inner client's work that is done on the goroutine of the client
+// that asked.
+var (
+	errHandOver = errors.New("another goroutine goes on")
+	errAnswered = errors.New("the answer is all there")
+)
 
-// lead runs the query of a group into a flight on the goroutine of c, as long as that has
-// nothing else to do: until the answer is there, which for most is all that ever happens.
-// Where a part of the answer is there, or c is to wait no longer, another goroutine goes
-// on, and so it does with what is to be done behind the answer.
-func (r *runner) lead(c *client, a *asked, f *cache.Flight) {
+// lead runs the query of a group into a flight on the client's goroutine, as long as that
+// has nothing else to do: until the answer is there, which for most is all that ever
+// happens. Then the runner is kept for the client's next flight, if it can be. Where a part
+// of the answer is there, or the client is to wait no longer, another goroutine goes on, and
+// so it does with what is to be done behind the answer.
+func (c *client) lead(a *asked, f *cache.Flight) {
+	r := c.runner
+	c.runner = nil
 	if max(len(a.body), len(a.text))+len(a.bind) > maxLed {
 		r.start(c, a, f, nil)
 		return
 	}
-	in, side := r.prepare(c, a, f, nil)
+	in := r.prepare(c, a, f, nil)
 	in.led = true
 	c.leads(in)
 	err := in.steps()
@@ -33,12 +39,27 @@ func (r *runner) lead(c *client, a *asked, f *cache.Flight) {
 	if errors.Is(err, errHandOver) {
 		c.s.work.Go(func() {
 			in.goOn()
-			side.leave(in)
+			r.leave()
 		})
 		return
 	}
 	in.end()
-	side.leave(in)
+	r.leave()
+	if r.rested() {
+		r.side.flight = nil
+		c.runner = r
+	}
+}
+
+// rested reports whether a runner can run another query: nothing went wrong with its last
+// one, and its client was told nothing that is still in force. Nobody else knows of that
+// by now but the watch.
+func (r *runner) rested() bool {
+	in := r.client
+	in.leaseMu.Lock()
+	defer in.leaseMu.Unlock()
+	return r.side.ended() == nil && in.origin == nil && !in.pumping && !in.interrupted && in.canceled.Load() == 0 &&
+		!in.forced.Load() && !in.silent.Load() && in.expelled.Load() == 0 && !in.s.stopping.Load()
 }
 
 // leads notes the inner client that runs on c's goroutine, nil for none any more.
@@ -68,20 +89,24 @@ func (c *client) interrupt() {
 	c.interrupted = true
 }
 
-// handsOver reports whether an inner client is to leave the goroutine that it is led on:
-// it was interrupted, or it would only wait there while what has come could be passed on,
-// or the answer is all there and it still has an origin connection.
-func (c *client) handsOver() bool {
+// handsOver says how an inner client is to leave the goroutine that it is led on, nil where it
+// is not to. It hands over where it was interrupted, or would only wait there while what has
+// come could be passed on, or the answer is all there and it still has an origin connection.
+func (c *client) handsOver() error {
 	if !c.inner {
-		return false
+		return nil
 	}
 	c.leaseMu.Lock()
 	defer c.leaseMu.Unlock()
-	if !c.led {
-		return false
-	}
 	side, ok := c.conn.Conn.(*flightConn)
-	return c.interrupted || ok && (side.begun && !side.done || side.done && c.origin != nil)
+	switch {
+	case !c.led || !ok:
+	case c.interrupted, side.begun && !side.done, side.done && c.origin != nil:
+		return errHandOver
+	case side.done:
+		return errAnswered
+	}
+	return nil
 }
 
 // goOn is the rest of serve for an inner client that was handed over.

@@ -11,7 +11,7 @@ func newTestFlight() (*flightConn, *cache.Reader) {
 	s := testCache.Space(cache.Policy{MaxAge: time.Minute})
 	st, _ := s.Stamp(nil)
 	r, _ := s.Join([]byte("k"), st, nil)
-	return &flightConn{flight: r.Flight()}, r
+	return &flightConn{flight: r.Flight(), finished: true}, r
 }
 
 var testCache = cache.New(cache.Config{MaxBytes: 8 << 20})

@@ -200,7 +200,7 @@ func serveScript(t *testing.T, driver, origins []byte, piece int, ready int) []b
 		driver = driver[n:]
 		return n
 	}
-	c := &client{s: s, db: db, id: 1, waiter: db.pool.Waiter(""), status: pgwire.TxIdle, conn: pgwire.NewConn(side, true)}
+	c := &client{s: s, db: db, id: 1, waiter: db.pool.Waiter(""), talk: talk{status: pgwire.TxIdle}, conn: pgwire.NewConn(side, true)}
 	c.session = session{base: noState, state: noState}
 	c.requests.src = c.conn
 	ended := make(chan struct{})

@@ -10,7 +10,7 @@ import (
 )
 
 func TestPatch(t *testing.T) {
-	c := &client{status: pgwire.TxActive}
+	c := &client{talk: talk{status: pgwire.TxActive}}
 	c.session.base = newState([]setting{{"role", "Éve"}, {"search_path", `a,"B"`}, {"session_authorization", `o'x\`}, {"work.mem", "8MB"}})
 	const lists = `SELECT pg_catalog.set_config('search_path','a,"B"',false)`
 	const role = `SELECT pg_catalog.set_config('role',pg_catalog.convert_from(E'\\xc3897665'::pg_catalog.bytea,'UTF8'),false)`
@@ -45,7 +45,7 @@ func TestPatch(t *testing.T) {
 
 // Every character of the driver's text has the position that it has there.
 func TestPatchPosition(t *testing.T) {
-	c := &client{status: pgwire.TxIdle}
+	c := &client{talk: talk{status: pgwire.TxIdle}}
 	c.session.base = newState([]setting{{"a.b", "x"}, {"c.d", "a long value"}})
 	for _, sql := range []string{
 		"RESET a.b; ßelect 1; RESET ALL; SELECT 2", "SELECT 'é', set_config('c.d', NULL, false), set_config('a.b', NULL, false); RESET c.d; x",

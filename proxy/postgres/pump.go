@@ -32,19 +32,21 @@ func (c *client) pump(wrote error) error {
 			if c.farewell && err == nil {
 				return c.originLost(errOriginGone)
 			}
-			if err == nil && c.handsOver() {
-				return errHandOver
+			if err == nil {
+				err = c.handsOver()
 			}
 			return err
 		}
 		if wrote != nil {
 			_ = c.origin.SetReadDeadline(time.Now().Add(time.Second))
-		} else if c.handsOver() {
-			return errHandOver
+		} else if err := c.handsOver(); err != nil {
+			return err
 		}
 		if err := c.origin.Fill(); err != nil {
-			if wrote == nil && isTimeout(err) && c.handsOver() {
-				return errHandOver
+			if wrote == nil && isTimeout(err) {
+				if err := c.handsOver(); err != nil {
+					return err
+				}
 			}
 			return c.originLost(err)
 		}

@@ -122,7 +122,7 @@ func (c *client) cut() {
 		c.origin.cut = true
 		_ = c.origin.SetDeadline(time.Unix(1, 0))
 		_ = c.conn.SetWriteDeadline(time.Unix(1, 0))
-	} else if c.flight != nil {
+	} else if c.inFlight {
 		_ = c.conn.SetWriteDeadline(time.Unix(1, 0))
 	}
 }
