@@ -18,6 +18,7 @@ import (
 	"github.com/sluicedb/sluice/integration/harness"
 	"github.com/sluicedb/sluice/protocol/mywire"
 	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/protocol/stream/socket"
 	"github.com/sluicedb/sluice/proxy/dialect"
 	"github.com/sluicedb/sluice/proxy/mysql"
 	"github.com/sluicedb/sluice/proxy/postgres"
@@ -75,8 +76,13 @@ func serveLone(ctx context.Context, file string) error {
 	return server.Serve(ctx, ln)
 }
 
+// dial connects as a proxy does to an origin that it reaches without a tunnel.
 func (l *lone) dial(ctx context.Context) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(l.Origin.Host, strconv.Itoa(l.Origin.Port)))
+	c, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(l.Origin.Host, strconv.Itoa(l.Origin.Port)))
+	if err != nil {
+		return nil, err
+	}
+	return socket.New(c), nil
 }
 
 func (l *lone) postgres(certificate *tls.Config) (server, func(context.Context), error) {
