@@ -31,6 +31,7 @@ func TestPooling58Direct(t *testing.T) {
 	setup := []string{
 		"DROP TABLE IF EXISTS by_itself, by_hand, filled", "CREATE TABLE by_itself (id bigint unsigned primary key auto_increment, v int unique)",
 		"CREATE TABLE by_hand (id int primary key)", "DROP PROCEDURE IF EXISTS adds", "CREATE PROCEDURE adds() INSERT INTO by_itself VALUES ()",
+		"DROP FUNCTION IF EXISTS tells", "CREATE FUNCTION tells() RETURNS bigint READS SQL DATA RETURN LAST_INSERT_ID()",
 		"INSERT INTO by_itself (v) VALUES (1), (2), (3)",
 	}
 	for name, lines := range map[string][]string{
@@ -57,6 +58,7 @@ func TestPooling58Direct(t *testing.T) {
 		"create":           {"a: CREATE TABLE filled (id int primary key auto_increment, v int) SELECT v FROM by_itself", "b: INSERT INTO by_itself VALUES (42, NULL)"},
 		"update":           {"a: UPDATE by_itself SET v = 7 WHERE id = LAST_INSERT_ID(3)", "b: INSERT INTO by_itself VALUES (42, NULL)"},
 		"call":             {"a: CALL adds()", "b: INSERT INTO by_itself VALUES (42, NULL)"},
+		"function":         {"a: INSERT INTO by_itself VALUES ()", "b: INSERT INTO by_itself VALUES ()", "a: SELECT tells()", "a: INSERT INTO by_itself (v) SELECT tells()"},
 		"prepared":         {"a: PREPARE p FROM 'INSERT INTO by_itself VALUES ()'", "a: EXECUTE p", "a: DEALLOCATE PREPARE p", "b: INSERT INTO by_itself VALUES (42, NULL)"},
 		"long":             {"b: INSERT INTO by_itself VALUES ()", "a: INSERT INTO by_itself VALUES (42," + pad + "NULL)", "b: INSERT INTO by_itself VALUES (NULL," + pad + "NULL)"},
 		"set":              {"a: SET last_insert_id = 5", "b: INSERT INTO by_itself VALUES ()", "a: INSERT INTO by_itself VALUES (42, NULL)"},

@@ -46,7 +46,7 @@ func (c *client) idsFor() ids {
 	t := c.running.traits
 	implied, _ := c.session.state.get("sql_auto_is_null")
 	switch {
-	case t&(readsLastID|setsLastID|unseen) != 0, implied == "ON":
+	case t&(readsLastID|setsLastID|unseen|foreign) != 0, implied == "ON":
 		return idsOwn
 	case t&inserts != 0 && (c.stays() || !c.autocommit()): // what comes next here may ask for it
 		return idsOwn
