@@ -35,6 +35,19 @@ func (f *feed) cut(n int) {
 	f.from = f.off
 }
 
+// swap puts b in the place of the next n bytes: where they are, if nothing has been
+// read behind them and there is room, so that what is kept before them stays there too.
+func (f *feed) swap(n int, b []byte) {
+	rest := f.rest()
+	if len(rest) > n || len(b) > n {
+		f.cut(n)
+		f.put(b)
+		return
+	}
+	f.src.Truncate(n - copy(rest, b))
+	f.keep(len(b))
+}
+
 // gather moves what is kept so far behind out, so that more can be put behind it.
 func (f *feed) gather() {
 	if f.off > f.from {

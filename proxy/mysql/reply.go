@@ -229,8 +229,9 @@ func (c *client) takeEnd(packet []byte) error {
 	if asIs {
 		c.replies.keep(len(packet))
 	} else {
-		c.replies.cut(len(packet))
-		c.put(g.last, func(b []byte) []byte { return c.appendEnd(b, &ok) })
+		var room [mywire.HeaderSize + maxEnd]byte
+		b, start := mywire.BeginPacket(room[:0], g.last)
+		c.replies.swap(len(packet), mywire.EndPacket(c.appendEnd(b, &ok), start))
 	}
 	g.end = mywire.OK{Status: ok.Status, Warnings: ok.Warnings}
 	return nil
@@ -240,6 +241,9 @@ func (c *client) takeEnd(packet []byte) error {
 const ofReply = mywire.StatusStateChanged | mywire.StatusMoreResults | mywire.StatusCursorExists | mywire.StatusLastRowSent |
 	mywire.StatusNoGoodIndex | mywire.StatusNoIndex | mywire.StatusQueryWasSlow | mywire.StatusPSOutParams | mywire.StatusMetadataChanged |
 	mywire.StatusDBDropped
+
+// maxEnd is the room in bytes for the end of a result, beyond which it is allocated.
+const maxEnd = 128
 
 // appendEnd appends what ends a result, as the driver has agreed on.
 func (c *client) appendEnd(b []byte, ok *mywire.OK) []byte {

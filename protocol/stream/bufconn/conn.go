@@ -44,8 +44,8 @@ const MaxHeader = 5
 
 // A Conn reads one side of a database connection. Its buffer exists only
 // while bytes are in flight: a Conn that waits for the peer's next message
-// holds none. Fill, Await, Bytes, Discard and Release belong to one goroutine at
-// a time; Write, Close, Rouse and the deadlines may be called from any.
+// holds none. Fill, Await, Bytes, Discard, Truncate and Release belong to one
+// goroutine at a time; Write, Close, Rouse and the deadlines may be called from any.
 type Conn struct {
 	net.Conn
 	raw    syscall.RawConn // nil where Conn is not a plain socket
@@ -90,7 +90,7 @@ func New(nc net.Conn, thrift *Framing) *Conn {
 }
 
 // Bytes are the bytes read and not yet discarded; valid until the next Fill,
-// Discard or Release.
+// Discard, Truncate or Release.
 func (c *Conn) Bytes() []byte {
 	if c.buf == nil {
 		return nil
@@ -105,6 +105,9 @@ func (c *Conn) Discard(n int) {
 		c.r, c.w = 0, 0
 	}
 }
+
+// Truncate drops the last n of Bytes.
+func (c *Conn) Truncate(n int) { c.w -= n }
 
 // Release gives the buffer back if it is empty; the next Fill takes a new one.
 func (c *Conn) Release() {
