@@ -144,14 +144,23 @@ func TestPartialWrite(t *testing.T) {
 	near, far := pair(t, "tcp")
 	sent := make([]byte, 64<<20)
 	rand.Read(sent)
-	near.SetWriteDeadline(time.Now().Add(10 * time.Millisecond))
+	first := make([]byte, 1)
+	began := make(chan error, 1)
+	go func() {
+		_, err := io.ReadFull(far, first)
+		near.SetWriteDeadline(time.Now())
+		began <- err
+	}()
 	n, err := near.Write(sent)
 	if !errors.Is(err, os.ErrDeadlineExceeded) || n == 0 || n == len(sent) {
 		t.Fatalf("wrote %d of %d: %v", n, len(sent), err)
 	}
+	if err := <-began; err != nil {
+		t.Fatal(err)
+	}
 	near.CloseWrite()
-	if got, err := io.ReadAll(far); err != nil || !bytes.Equal(got, sent[:n]) {
-		t.Errorf("%d bytes arrived of %d, or others: %v", len(got), n, err)
+	if rest, err := io.ReadAll(far); err != nil || !bytes.Equal(append(first, rest...), sent[:n]) {
+		t.Errorf("%d bytes arrived of %d, or others: %v", len(rest)+1, n, err)
 	}
 }
 
