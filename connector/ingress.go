@@ -21,7 +21,7 @@ type service struct {
 	address string
 
 	connectTimeout time.Duration // how long the origin has to accept
-	keepAlive      time.Duration // of TCP: see stream.KeepAlive; more than 0
+	keepAlive      time.Duration // of TCP: see stream.Dialer; more than 0
 	proxyHeader    bool          // a PROXY header of version 2 goes first
 	access         []string      // audiences of the assertion that is required; nil when none is
 }

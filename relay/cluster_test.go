@@ -86,7 +86,7 @@ func (g *rig) slots(n int) {
 	eventually(g.t, fmt.Sprintf("%d slots at %s", n, g.cfg.ID), func() bool { return len(g.registry.candidates(tunnelID, nil)) >= n })
 }
 
-// load is an open loop of opens: a byte there and back, and the end. Its rate does not follow the answers.
+// openLoop is a loop of opens: a byte there and back, and the end. It goes on whatever the answers are, at most opensAtOnce at a time.
 type openLoop struct {
 	done    atomic.Int64
 	failed  atomic.Int64

@@ -163,6 +163,7 @@ func (c *messageConn) heard(message bool) (lossy bool) {
 	defer c.mu.Unlock()
 	c.lossy = c.lossy || c.closing && (message || !c.listening)
 	c.listening = !message
+	c.turn.Broadcast()
 	return c.lossy
 }
 

@@ -93,20 +93,20 @@ func TestPooling39(t *testing.T) {
 
 func TestPooling40(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, maxConns(1))
+	w := newWorld(t, maxConns(1), queryTimeout(5*patience))
 	y := w.wire(t)
 	pid := y.value("select pg_backend_pid()")
 	for i, send := range []func(*wire){
-		func(x *wire) { x.send(q("select pg_sleep(61)")) },
-		func(x *wire) { x.send(q("begin"), q("select pg_sleep(61)"), q("select 1")) },
-		func(x *wire) { x.send(parse("", "select pg_sleep(61)"), bind(""), execute, flush) },
-		func(x *wire) { x.send(q("select pg_sleep(61) /*" + strings.Repeat("x", 50000) + "*/")) },
+		func(x *wire) { x.send(q("select pg_sleep(301)")) },
+		func(x *wire) { x.send(q("begin"), q("select pg_sleep(301)"), q("select 1")) },
+		func(x *wire) { x.send(parse("", "select pg_sleep(301)"), bind(""), execute, flush) },
+		func(x *wire) { x.send(q("select pg_sleep(301) /*" + strings.Repeat("x", 50000) + "*/")) },
 	} {
 		x := w.wire(t)
 		send(x)
-		eventually(t, "runs", func() bool { return running(t, "pg_sleep(61)") == 1 })
+		eventually(t, "runs", func() bool { return running(t, "pg_sleep(301)") == 1 })
 		x.reset()
-		eventually(t, "is cancelled", func() bool { return running(t, "pg_sleep(61)") == 0 })
+		eventually(t, "is cancelled", func() bool { return running(t, "pg_sleep(301)") == 0 })
 		if got := y.value("select pg_backend_pid()"); got != pid {
 			t.Errorf("%d: backend %s, was %s", i, got, pid)
 		}

@@ -48,7 +48,7 @@ func TestPooling74HalfOpen(t *testing.T) {
 	w := newWorld(t, maxConns(2), func(c *postgres.Config) {
 		c.Host, c.Database, c.User, c.Password = target.Host, target.Database, target.User, target.Password
 		c.TLS = &tls.Config{RootCAs: roots, ServerName: target.Host}
-		c.ConnectTimeout = 5 * time.Second
+		c.ConnectTimeout, c.QueryTimeout = 5*time.Second, 10*patience // it is not this that ends them
 		c.Dial = func(ctx context.Context) (net.Conn, error) {
 			return near.DialBy(ctx, stream.Dialer(stream.MaxIdle), "tcp", net.JoinHostPort(target.Host, strconv.Itoa(target.Port)))
 		}
@@ -61,7 +61,7 @@ func TestPooling74HalfOpen(t *testing.T) {
 	for _, x := range []*wire{waits, asks} {
 		both.Go(func() {
 			x.send(q("select 1"))
-			_ = x.conn.SetReadDeadline(time.Now().Add(2 * patience)) // a quarter of what TCP waits by itself
+			_ = x.conn.SetReadDeadline(time.Now().Add(2 * patience)) // TCP by itself waits for a quarter of an hour
 			if m, err := x.fe.Receive(); err != nil || note(m) != "E:08006" {
 				t.Errorf("%v, %v", m, err)
 			}

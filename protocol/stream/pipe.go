@@ -70,7 +70,7 @@ type pipe struct {
 
 	mu   sync.Mutex
 	err  error       // the first failure
-	look *time.Timer // calls rest; nil until a direction has moved something
+	look *time.Timer // calls rest; nil while nobody looks
 }
 
 func newPipe(a, b Conn, ended func(Stats, error)) *pipe {

@@ -33,7 +33,8 @@ type Incoming struct {
 // 400 bytes in the stream for as long as that lives.
 const openerAfter = 100 * time.Millisecond
 
-// Context is done when the opener has given up, the request's deadline has passed, the session has ended, or after the answer.
+// Context is done when the opener has given up, which is noticed 100 ms after the open at the earliest, the request's deadline has
+// passed, the session has ended, or after the answer.
 func (in *Incoming) Context() context.Context { return in.ctx }
 
 // Accept answers yes. The caller ends the stream. It returns an error when the request has ended before.

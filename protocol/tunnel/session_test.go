@@ -182,8 +182,12 @@ func TestOpenUnanswered(t *testing.T) {
 		defer cancel()
 		// Both sides count the same time: the peer's word may come first.
 		var refusal *Refusal
+		began := time.Now()
 		if _, err := served.Open(ctx, &tunnelpb.Open{}); !errors.Is(err, context.DeadlineExceeded) && !errors.As(err, &refusal) {
 			t.Errorf("Open = %v, want the deadline", err)
+		}
+		if took := time.Since(began); took >= openTimeout {
+			t.Errorf("Open took %v, its own time", took)
 		}
 
 		ctx, cancel = context.WithCancel(context.Background())

@@ -130,7 +130,11 @@ func TestTunnel27Flood(t *testing.T) {
 			_, _ = st.Write([]byte{0xff, 0x7f})
 			go func() { _, _ = io.Copy(st, zeros{}) }()
 		}
-		<-conn.Context().Done()
+		select {
+		case <-conn.Context().Done():
+		case <-time.After(patience):
+			t.Fatalf("%d streams: the stranger stays", streams)
+		}
 		var app *quic.ApplicationError
 		if err := context.Cause(conn.Context()); !errors.As(err, &app) {
 			t.Errorf("%d streams: ended by %v, want the relay's close", streams, err)

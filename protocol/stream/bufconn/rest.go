@@ -62,16 +62,15 @@ func (c *Conn) Await() error {
 		_ = c.socket.Read(c.readable) // what is wrong the read that follows knows better
 	}
 	err := c.fill()
-	switch {
-	case err == nil:
-		c.moves()
-	case c.lifts(err):
+	if err != nil && c.lifts(err) {
 		return ErrRest
 	}
+	c.moves()
 	return err
 }
 
-// moves notes that something was read.
+// moves notes that something was read, or that another deadline has passed: what the
+// reader does then grows its stack.
 func (c *Conn) moves() {
 	switch pace := c.rest.pace.Load(); pace {
 	case still, resting:

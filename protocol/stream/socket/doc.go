@@ -1,4 +1,4 @@
-// Package socket reads and writes the sockets that bytes pass through without telling Go's scheduler of each call.
+// Package socket connects, sets, reads and writes the sockets that bytes pass through without telling Go's scheduler of each call.
 //
 // Package net announces every system call to the scheduler, in case it blocks. Calls on these sockets never do: they are
 // non-blocking, and the wait for readiness is the poller's, here as in package net. But the announcement wakes the runtime's
