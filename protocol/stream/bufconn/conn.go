@@ -98,8 +98,12 @@ func (c *Conn) Bytes() []byte {
 	return c.buf[c.r:c.w]
 }
 
-// Discard drops the first n of Bytes.
+// Discard drops the first n of Bytes. To drop none is nothing, which who does not own
+// the buffer may do too.
 func (c *Conn) Discard(n int) {
+	if n == 0 {
+		return
+	}
 	c.r += n
 	if c.r == c.w {
 		c.r, c.w = 0, 0
