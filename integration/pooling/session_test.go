@@ -153,13 +153,13 @@ func TestLeaks(t *testing.T) {
 func TestHasty(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, maxConns(1))
-	hasty, other := w.wire(t), w.wire(t)
+	other := w.wire(t)
 	other.want("C:SET Z:I", q("set work_mem = '1MB'"))
 	for _, tt := range []struct {
 		timeout string
 		resets  uint64
 	}{{"1ms", 10}, {"10s", 0}} {
-		before := w.db.Counts().Resets
+		hasty, before := w.wire(t), w.db.Counts().Resets // another each time: a SET runs under the timeout of before
 		for range 10 {
 			hasty.send(q("set statement_timeout = '" + tt.timeout + "'"))
 			hasty.ready(1)
