@@ -175,3 +175,28 @@ func TestDeadlineOutlivesRest(t *testing.T) {
 		}
 	})
 }
+
+// To drop nothing is no use of the buffer, which another goroutine may be reading into.
+func TestDiscardOfNothing(t *testing.T) {
+	eachWay(t, func(t *testing.T, c *Conn, far net.Conn) {
+		filled := awaits(c.Fill)
+		for range 100 {
+			c.Discard(0)
+			runtime.Gosched()
+		}
+		if _, err := far.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		for {
+			select {
+			case err := <-filled:
+				if err != nil || string(c.Bytes()) != "x" {
+					t.Errorf("Fill: %q, %v", c.Bytes(), err)
+				}
+				return
+			default:
+				c.Discard(0)
+			}
+		}
+	})
+}
