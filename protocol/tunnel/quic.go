@@ -129,11 +129,13 @@ func (s *quicStream) Read(p []byte) (int, error) {
 
 // cannotRead explains an error of reading. A reset by the peer is one of both directions: its
 // STOP_SENDING may come a moment after the RESET_STREAM, and no Write may succeed in between.
+// Reading is given up as well: quic-go forgets no stream whose reset nobody has read, and Peek, which WaitRead is made of, does not count.
 func (s *quicStream) cannotRead(err error) error {
 	err = s.explain(err)
 	var reset *stream.ResetError
 	if errors.As(err, &reset) && reset.Remote && s.ended.CompareAndSwap(nil, reset) {
 		s.qs.CancelWrite(quic.StreamErrorCode(reset.Code))
+		s.qs.CancelRead(quic.StreamErrorCode(reset.Code))
 	}
 	return err
 }
