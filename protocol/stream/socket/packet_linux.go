@@ -13,26 +13,37 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxBatch is how many datagrams one ReadBatch takes at most: quic-go asks for 8.
+// maxBatch is how many messages are taken from the system at once.
 const maxBatch = 8
 
-// A PacketConn is a UDP socket with the calls of this package for WriteMsgUDP and ReadBatch, which are what quic-go uses. Its methods
-// may be called concurrently.
+const (
+	maxDatagrams = 1 << 16 // bytes of a message: what the system joins is one packet of IP for it
+	maxControl   = 128     // bytes that go with one; addresses, class of traffic and size take less than 100
+)
+
+// A PacketConn is a UDP socket with the calls of this package for WriteMsgUDP and ReadBatch, which are what quic-go uses. Datagrams of
+// the same length that have come from one sender in a row are taken from the system as one message (UDP_GRO of udp(7)), which is one call
+// for up to 64, and lets what another process of the machine has sent as one pass as one. Its methods may be called concurrently.
 type PacketConn struct {
 	*net.UDPConn
 	raw syscall.RawConn
 	six bool // an IPv6 socket, which says IPv4 addresses in IPv6's form
 
 	in struct {
-		mu   sync.Mutex // held by the ReadBatch that is under way
-		try  func(fd uintptr) bool
-		msgs [maxBatch]mmsghdr
-		iovs [maxBatch]unix.Iovec
-		from [maxBatch]unix.RawSockaddrInet6
-		last unix.RawSockaddrInet6 // the address of the datagram before, and
-		addr *net.UDPAddr          // what was made of it: the next is likely to be the same's
-		n    int                   // messages to be read, and then read
-		errn syscall.Errno
+		mu      sync.Mutex // held by the ReadBatch that is under way
+		try     func(fd uintptr) bool
+		msgs    [maxBatch]mmsghdr
+		iovs    [maxBatch]unix.Iovec
+		from    [maxBatch]unix.RawSockaddrInet6
+		control [maxBatch][maxControl]byte
+		data    [maxBatch][]byte
+		last    unix.RawSockaddrInet6 // the address of the message before, and
+		addr    *net.UDPAddr          // what was made of it: the next is likely to be the same's
+		n       int                   // messages that were read,
+		at      int                   // the first that was not handed out whole,
+		rest    []byte                // and what is left of it,
+		size    int                   // in datagrams of this length but for the last
+		errn    syscall.Errno
 	}
 	out struct {
 		mu   sync.Mutex // held by the WriteMsgUDP that is under way
@@ -66,47 +77,111 @@ func NewPacket(c net.PacketConn) net.PacketConn {
 	}
 	p := &PacketConn{UDPConn: udp, raw: raw, six: domain == unix.AF_INET6}
 	p.in.try, p.out.try = p.receive, p.send
+	for i := range p.in.msgs {
+		p.in.data[i] = make([]byte, maxDatagrams) // of which only what is used becomes resident
+	}
+	// A system that cannot join datagrams hands them out one by one.
+	_ = raw.Control(func(fd uintptr) { _ = SetInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) })
 	return p
 }
 
-// ReadBatch reads at least one datagram, each into the first of a message's Buffers, and returns how many. No flags are known.
+// ReadBatch reads at least one datagram, each into the first of a message's Buffers, and returns how many. They keep their order. No flags
+// are known.
 func (p *PacketConn) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
 	in := &p.in
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.n, in.errn = min(len(ms), maxBatch), 0
-	for i := range in.n {
+	if in.at == in.n {
+		if err := p.fill(); err != nil {
+			return 0, err
+		}
+	}
+	n := 0
+	for n < len(ms) && in.at < in.n {
+		p.handOut(&ms[n])
+		n++
+	}
+	return n, nil
+}
+
+// fill waits for messages, and takes those that have come.
+func (p *PacketConn) fill() error {
+	in := &p.in
+	for i := range in.msgs {
 		h := &in.msgs[i].hdr
-		in.iovs[i].Base = unsafe.SliceData(ms[i].Buffers[0])
-		in.iovs[i].SetLen(len(ms[i].Buffers[0]))
+		in.iovs[i].Base = unsafe.SliceData(in.data[i])
+		in.iovs[i].SetLen(len(in.data[i]))
 		h.Name, h.Namelen = (*byte)(unsafe.Pointer(&in.from[i])), unix.SizeofSockaddrInet6
 		h.Iov, h.Iovlen = &in.iovs[i], 1
-		h.Control = unsafe.SliceData(ms[i].OOB)
-		h.SetControllen(len(ms[i].OOB))
-		h.Flags = 0
+		h.Control = &in.control[i][0]
+		h.SetControllen(maxControl)
 	}
+	in.n, in.at, in.errn = 0, 0, 0
 	err := p.raw.Read(in.try)
 	if err == nil && in.errn != 0 {
 		err = os.NewSyscallError("recvmmsg", in.errn)
 	}
 	if err != nil {
-		return 0, explain(p, "read", nil, err)
+		return explain(p, "read", nil, err)
 	}
-	for i := range in.n {
-		m := &in.msgs[i]
-		ms[i].N, ms[i].NN, ms[i].Flags = int(m.n), int(m.hdr.Controllen), int(m.hdr.Flags)
-		if in.addr == nil || in.from[i] != in.last {
-			in.last, in.addr = in.from[i], udpAddr(&in.from[i])
+	p.begin()
+	return nil
+}
+
+// begin makes the message at in.at the one that is handed out, if there is one.
+func (p *PacketConn) begin() {
+	in := &p.in
+	if in.at == in.n {
+		return
+	}
+	m := &in.msgs[in.at]
+	in.rest = in.data[in.at][:m.n]
+	in.size = joined(in.control[in.at][:m.hdr.Controllen])
+	if in.addr == nil || in.from[in.at] != in.last {
+		in.last, in.addr = in.from[in.at], udpAddr(&in.from[in.at])
+	}
+}
+
+// handOut puts the next datagram into m.
+func (p *PacketConn) handOut(m *ipv4.Message) {
+	in := &p.in
+	h := &in.msgs[in.at].hdr
+	d := in.rest
+	if in.size > 0 && in.size < len(d) {
+		d = d[:in.size]
+	}
+	m.N = copy(m.Buffers[0], d)
+	m.NN = copy(m.OOB, in.control[in.at][:h.Controllen])
+	m.Flags, m.Addr = int(h.Flags), in.addr
+	if m.N < len(d) {
+		m.Flags |= unix.MSG_TRUNC
+	}
+	if in.rest = in.rest[len(d):]; len(in.rest) == 0 {
+		in.at++
+		p.begin()
+	}
+}
+
+// joined is the length of the datagrams that a message consists of; 0 if it is a single one.
+func joined(control []byte) int {
+	for len(control) >= unix.SizeofCmsghdr {
+		h := (*unix.Cmsghdr)(unsafe.Pointer(unsafe.SliceData(control)))
+		n := int(h.Len)
+		if n < unix.SizeofCmsghdr || n > len(control) {
+			break
 		}
-		ms[i].Addr = in.addr
+		if h.Level == unix.IPPROTO_UDP && h.Type == unix.UDP_GRO && n >= unix.CmsgLen(4) {
+			return int(binary.NativeEndian.Uint32(control[unix.CmsgLen(0):]))
+		}
+		control = control[min(unix.CmsgSpace(n-unix.CmsgLen(0)), len(control)):]
 	}
-	return in.n, nil
+	return 0
 }
 
 // receive reports whether there is nothing more to wait for.
 func (p *PacketConn) receive(fd uintptr) bool {
 	for {
-		n, _, errno := syscall.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&p.in.msgs)), uintptr(p.in.n), 0, 0, 0)
+		n, _, errno := syscall.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&p.in.msgs)), maxBatch, 0, 0, 0)
 		switch errno {
 		case 0:
 			p.in.n = int(n)

@@ -4,6 +4,7 @@ package socket
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"net"
 	"os"
@@ -115,6 +116,98 @@ func TestPacketControl(t *testing.T) {
 	_, got, _, err := unix.ParseOneSocketControlMessage(ms[0].OOB[:ms[0].NN])
 	if err != nil || len(got) != 1 || got[0] != 1 {
 		t.Errorf("the mark arrived as %v, %v", got, err)
+	}
+}
+
+// What a sender hands to the system as one is taken from it as one, and comes out as the datagrams it consists of, in their order among
+// others, each with what goes with it.
+func TestPacketJoined(t *testing.T) {
+	near, far := listenPacket(t, "udp4", "127.0.0.1:0"), listenPacket(t, "udp4", "127.0.0.1:0")
+	raw, _ := far.SyscallConn()
+	raw.Control(func(fd uintptr) { unix.SetsockoptInt(int(fd), unix.IPPROTO_IP, unix.IP_RECVTOS, 1) })
+	to := far.LocalAddr().(*net.UDPAddr)
+	const size, count = 1200, 20
+	segments := make([]byte, unix.CmsgSpace(2))
+	h := (*unix.Cmsghdr)(unsafe.Pointer(&segments[0]))
+	h.Level, h.Type = unix.IPPROTO_UDP, unix.UDP_SEGMENT
+	h.SetLen(unix.CmsgLen(2))
+	binary.NativeEndian.PutUint16(segments[unix.CmsgLen(0):], size)
+	var want [][]byte
+	send := func(oob []byte, datagrams ...[]byte) {
+		t.Helper()
+		want = append(want, datagrams...)
+		if _, _, err := near.WriteMsgUDP(bytes.Join(datagrams, nil), oob, to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var many [][]byte
+	for i := range count {
+		many = append(many, bytes.Repeat([]byte{byte(i)}, size))
+	}
+	many[count-1] = many[count-1][:7] // the last may be shorter
+	send(nil, []byte("before"))
+	send(segments, many...)
+	send(nil, []byte("between"))
+	send(segments, many[:2]...)
+	send(nil, bytes.Repeat([]byte{'x'}, 2000)) // longer than there is room for
+
+	ms := messages(maxBatch)
+	var got [][]byte
+	for len(got) < len(want) {
+		n, err := far.ReadBatch(ms, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if far.in.n != 5 {
+			t.Fatalf("%d messages were read at once, want 5: the system has joined nothing", far.in.n)
+		}
+		for _, m := range ms[:n] {
+			got = append(got, bytes.Clone(m.Buffers[0][:m.N]))
+			if m.NN == 0 {
+				t.Error("its class of traffic was not told")
+			}
+			if cut := m.Flags&unix.MSG_TRUNC != 0; cut != (m.N == len(m.Buffers[0])) {
+				t.Errorf("of %d bytes it is said that they were cut: %t", m.N, cut)
+			}
+			if !m.Addr.(*net.UDPAddr).IP.Equal(to.IP) {
+				t.Errorf("from %v", m.Addr)
+			}
+		}
+	}
+	want[len(want)-1] = want[len(want)-1][:1500]
+	for i := range want {
+		if !bytes.Equal(got[i], want[i]) {
+			t.Errorf("datagram %d has %d bytes, want the %d that were sent", i, len(got[i]), len(want[i]))
+		}
+	}
+}
+
+// Of a damaged description no length is made up.
+func TestJoinedMalformed(t *testing.T) {
+	header := func(length uint64, level, kind int32, value ...byte) []byte {
+		b := binary.NativeEndian.AppendUint64(nil, length)
+		b = binary.NativeEndian.AppendUint32(b, uint32(level))
+		return append(binary.NativeEndian.AppendUint32(b, uint32(kind)), value...)
+	}
+	other := header(17, unix.IPPROTO_IP, unix.IP_TOS, 1, 0, 0, 0, 0, 0, 0, 0)
+	right := header(20, unix.IPPROTO_UDP, unix.UDP_GRO, 0xb0, 4, 0, 0, 0, 0, 0, 0)
+	for name, tt := range map[string]struct {
+		control []byte
+		want    int
+	}{
+		"nothing":           {nil, 0},
+		"alone":             {right, 0x4b0},
+		"behind another":    {append(bytes.Clone(other), right...), 0x4b0},
+		"only another":      {other, 0},
+		"cut":               {right[:18], 0},
+		"no value":          {header(16, unix.IPPROTO_UDP, unix.UDP_GRO), 0},
+		"a length of zero":  {header(0, unix.IPPROTO_IP, 0), 0},
+		"a length too long": {header(1<<62, unix.IPPROTO_IP, 0), 0},
+		"a negative length": {header(1<<63, unix.IPPROTO_IP, 0), 0},
+	} {
+		if got := joined(tt.control); got != tt.want {
+			t.Errorf("%s: %d, want %d", name, got, tt.want)
+		}
 	}
 }
 
