@@ -18,6 +18,7 @@ import (
 	"github.com/sluicedb/sluice/integration/harness"
 	"github.com/sluicedb/sluice/protocol/mywire"
 	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/protocol/stream"
 	"github.com/sluicedb/sluice/protocol/stream/socket"
 	"github.com/sluicedb/sluice/proxy/dialect"
 	"github.com/sluicedb/sluice/proxy/mysql"
@@ -78,7 +79,7 @@ func serveLone(ctx context.Context, file string) error {
 
 // dial connects as a proxy does to an origin that it reaches without a tunnel.
 func (l *lone) dial(ctx context.Context) (net.Conn, error) {
-	c, err := new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(l.Origin.Host, strconv.Itoa(l.Origin.Port)))
+	c, err := stream.Dialer(stream.MaxIdle).DialContext(ctx, "tcp", net.JoinHostPort(l.Origin.Host, strconv.Itoa(l.Origin.Port)))
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,8 @@ import (
 
 	"github.com/sluicedb/sluice/integration/harness"
 	"github.com/sluicedb/sluice/protocol/pgwire"
+	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/stream/socket"
 	"github.com/sluicedb/sluice/proxy/cache"
 	"github.com/sluicedb/sluice/proxy/postgres"
 )
@@ -69,8 +71,13 @@ func serveProxy(ctx context.Context, file string) error {
 	return serve(ctx, results, func(pool func(context.Context)) { pools.Go(func() { pool(pooling) }) }, ln)
 }
 
+// dial connects to the origin as an installation does.
 func (p *proxy) dial(ctx context.Context) (net.Conn, error) {
-	return new(net.Dialer).DialContext(ctx, "tcp", net.JoinHostPort(p.Origin.Host, strconv.Itoa(p.Origin.Port)))
+	c, err := stream.Dialer(stream.MaxIdle).DialContext(ctx, "tcp", net.JoinHostPort(p.Origin.Host, strconv.Itoa(p.Origin.Port)))
+	if err != nil {
+		return nil, err
+	}
+	return socket.New(c), nil
 }
 
 func (p *proxy) servePostgres(ctx context.Context, results *cache.Cache, run func(func(context.Context)), ln net.Listener) error {
