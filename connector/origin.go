@@ -35,7 +35,7 @@ func dialOrigin(ctx context.Context, s service) (stream.Conn, error) {
 	}
 	switch c := c.(type) {
 	case *net.TCPConn:
-		return stream.TCP(c), nil
+		return stream.Origin(c), nil
 	case *net.UnixConn:
 		return stream.Unix(c), nil
 	}

@@ -8,7 +8,6 @@ import (
 	"syscall"
 
 	"github.com/sluicedb/sluice/protocol/stream"
-	"github.com/sluicedb/sluice/protocol/stream/socket"
 )
 
 // DirectOrigins says which origins a proxy reaches without a tunnel.
@@ -63,7 +62,7 @@ func (p *Proxy) dialDirect(ctx context.Context, address string) (net.Conn, error
 	if err != nil {
 		return nil, err
 	}
-	return socket.New(c), nil
+	return stream.Dialled(c), nil
 }
 
 // notPublic are the blocks that IANA's special-purpose address registries

@@ -18,6 +18,9 @@ import (
 // the system looks again only when it sends again.
 const unanswered = 20 * time.Second
 
+// Dialled returns what Dialer has connected with the calls of package socket, and owns it.
+func Dialled(c net.Conn) net.Conn { return socket.NewPatient(c, unanswered) }
+
 // dialer sets a socket's options itself: package net takes twice as many calls, and announces each.
 func dialer(idle time.Duration) *net.Dialer {
 	return &net.Dialer{KeepAlive: -1, Control: func(network, address string, c syscall.RawConn) error {

@@ -5,7 +5,12 @@ package stream
 import (
 	"net"
 	"time"
+
+	"github.com/sluicedb/sluice/protocol/stream/socket"
 )
+
+// Dialled returns what Dialer has connected with the calls of package socket, and owns it.
+func Dialled(c net.Conn) net.Conn { return socket.New(c) }
 
 // dialer gives a connection up when the system does.
 func dialer(idle time.Duration) *net.Dialer {

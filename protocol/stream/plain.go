@@ -11,12 +11,17 @@ import (
 )
 
 // TCP returns c as a Conn, and owns it. Reset sends an RST, which carries no code: the peer reads CodeAborted.
-func TCP(c *net.TCPConn) Conn {
-	s := newPlain(c, c.CloseWrite, nil)
+func TCP(c *net.TCPConn) Conn { return tcp(c, socket.New(c)) }
+
+// Origin is TCP for what Dialer has connected.
+func Origin(c *net.TCPConn) Conn { return tcp(c, Dialled(c)) }
+
+func tcp(c *net.TCPConn, calls net.Conn) Conn {
+	s := newPlain(c, calls, c.CloseWrite, nil)
 	s.abort = func() error {
 		// It fails only on a socket that is closed already.
 		_ = s.wait.abort(c)
-		return c.Close()
+		return calls.Close()
 	}
 	return s
 }
@@ -24,7 +29,7 @@ func TCP(c *net.TCPConn) Conn {
 // Unix returns c as a Conn, and owns it. Unix sockets know no RST: after Reset the peer's writes fail, and its reads fail only if
 // it had sent what this side had not read.
 func Unix(c *net.UnixConn) Conn {
-	return newPlain(c, c.CloseWrite, c.Close)
+	return newPlain(c, socket.New(c), c.CloseWrite, c.Close)
 }
 
 // plain is a TCP or unix socket. It hides ReadFrom and WriteTo: their splice holds a pipe, two more descriptors, for each
@@ -39,8 +44,9 @@ type plain struct {
 	finished   atomic.Bool   // CloseWrite was called
 }
 
-func newPlain(c net.Conn, closeWrite, abort func() error) *plain {
-	s := &plain{Conn: socket.New(c), closeWrite: closeWrite, abort: abort}
+// newPlain makes a stream of c, whose system calls are those of calls.
+func newPlain(c, calls net.Conn, closeWrite, abort func() error) *plain {
+	s := &plain{Conn: calls, closeWrite: closeWrite, abort: abort}
 	s.wait.init(c)
 	return s
 }

@@ -19,7 +19,6 @@ import (
 	"github.com/sluicedb/sluice/protocol/mywire"
 	"github.com/sluicedb/sluice/protocol/pgwire"
 	"github.com/sluicedb/sluice/protocol/stream"
-	"github.com/sluicedb/sluice/protocol/stream/socket"
 	"github.com/sluicedb/sluice/proxy/dialect"
 	"github.com/sluicedb/sluice/proxy/mysql"
 	"github.com/sluicedb/sluice/proxy/postgres"
@@ -83,7 +82,7 @@ func (l *lone) dial(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return socket.New(c), nil
+	return stream.Dialled(c), nil
 }
 
 func (l *lone) postgres(certificate *tls.Config) (server, func(context.Context), error) {

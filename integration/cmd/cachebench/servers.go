@@ -19,7 +19,6 @@ import (
 	"github.com/sluicedb/sluice/integration/harness"
 	"github.com/sluicedb/sluice/protocol/pgwire"
 	"github.com/sluicedb/sluice/protocol/stream"
-	"github.com/sluicedb/sluice/protocol/stream/socket"
 	"github.com/sluicedb/sluice/proxy/cache"
 	"github.com/sluicedb/sluice/proxy/postgres"
 )
@@ -77,7 +76,7 @@ func (p *proxy) dial(ctx context.Context) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return socket.New(c), nil
+	return stream.Dialled(c), nil
 }
 
 func (p *proxy) servePostgres(ctx context.Context, results *cache.Cache, run func(func(context.Context)), ln net.Listener) error {

@@ -14,9 +14,10 @@ import (
 // A Conn is a TCP or unix socket. Its methods may be called concurrently, as net.Conn has it.
 type Conn struct {
 	net.Conn
-	raw syscall.RawConn
-	in  half
-	out half
+	raw      syscall.RawConn
+	in       half
+	out      half
+	patience *patience // nil where none is needed: see NewPatient
 }
 
 // half is one direction of a Conn.
@@ -57,6 +58,14 @@ func (c *Conn) NetConn() net.Conn { return c.Conn }
 // CloseWrite sends EOF.
 func (c *Conn) CloseWrite() error { return c.Conn.(interface{ CloseWrite() error }).CloseWrite() }
 
+// Close implements net.Conn.
+func (c *Conn) Close() error {
+	if c.patience != nil {
+		c.patience.stop()
+	}
+	return c.Conn.Close()
+}
+
 // Read implements net.Conn.
 func (c *Conn) Read(p []byte) (int, error) {
 	if len(p) == 0 {
@@ -89,6 +98,9 @@ func (h *half) read(fd uintptr) bool {
 func (c *Conn) Write(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
+	}
+	if c.patience != nil {
+		c.patience.written()
 	}
 	h := &c.out
 	h.mu.Lock()
