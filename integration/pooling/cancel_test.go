@@ -1,14 +1,19 @@
 package pooling
 
 import (
+	"context"
 	"fmt"
+	"net"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgproto3"
+
+	"github.com/sluicedb/sluice/proxy/postgres"
 )
 
 // One client is cancelled at any moment, the other works on the same origin connection.
@@ -122,6 +127,39 @@ func TestQueryTimeout(t *testing.T) {
 	deadline := time.NewTimer(2 * limit)
 	<-deadline.C
 	x.want("T D:1 C:SELECT_1 Z:T C:COMMIT Z:I", q("select 1"), q("commit"))
+}
+
+// A statement that ends while the cancel that its time has brought about is on its way has the next one of its transaction spared.
+func TestQueryTimeoutIsLate(t *testing.T) {
+	t.Parallel()
+	asked, arrive := make(chan struct{}, 1), make(chan struct{})
+	var dials atomic.Int32
+	w := newWorld(t, maxConns(1), queryTimeout(time.Second), func(c *postgres.Config) {
+		dial := c.Dial
+		c.Dial = func(ctx context.Context) (net.Conn, error) {
+			if dials.Add(1) > 1 { // the first is the client's, and all others are cancels
+				select {
+				case asked <- struct{}{}:
+				default:
+				}
+				<-arrive
+			}
+			return dial(ctx)
+		}
+	})
+	x := w.wire(t)
+	x.want("C:BEGIN Z:T", q("begin"))
+	y := direct(t)
+	const held = "(hashtext('late cancel'))"
+	y.want("T D: C:SELECT_1 Z:I", q("select pg_advisory_lock"+held))
+	x.send(q("select 1 from pg_advisory_xact_lock" + held))
+	<-asked
+	y.want("T D:t C:SELECT_1 Z:I", q("select pg_advisory_unlock"+held))
+	x.got("T D:1 C:SELECT_1 Z:T")
+	x.send(q("select 2 from pg_sleep(0.5)"))
+	time.AfterFunc(250*time.Millisecond, func() { close(arrive) }) // by then it would run, were it not made to wait
+	x.got("T D:2 C:SELECT_1 Z:T")
+	x.want("C:COMMIT Z:I", q("commit"))
 }
 
 // A pipeline of short statements takes as long as it likes.

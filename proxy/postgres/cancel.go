@@ -27,17 +27,17 @@ func (s *Server) cancel(req *pgwire.Startup) {
 	if c.leaveFlight() || c.db.pool.Cancel(c.waiter) {
 		return
 	}
-	if o := c.busyOrigin(); o != nil {
+	if o := c.busyOrigin(c.since.Load()); o != nil {
 		o.cancel(context.Background()) // bounded by cancelTimeout
 	}
 }
 
 // busyOrigin is the client's origin connection, marked as about to be cancelled,
-// if something runs on it.
-func (c *client) busyOrigin() *origin {
+// if what runs since then runs on it.
+func (c *client) busyOrigin(since int64) *origin {
 	c.leaseMu.Lock()
 	defer c.leaseMu.Unlock()
-	if c.origin == nil || c.since.Load() == 0 {
+	if c.origin == nil || since == 0 || c.since.Load() != since {
 		return nil
 	}
 	c.origin.cancelStart()

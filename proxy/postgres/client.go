@@ -86,6 +86,7 @@ type talk struct {
 	again    bool  // there is more to take of what was read
 	lastWord bool  // it is served once more though it is to go
 	began    int64 // unix nanoseconds: when the origin was asked for what runs; 0: nothing does
+	late     bool  // a cancel of what ran before may still be on its way
 	worked   bool  // something was asked for in this lease beside BEGIN
 	groups   int   // replies with ReadyForQuery asked for in this lease
 	spare    int   // Syncs sent ahead of a COPY, which ignores them if it does not fail before

@@ -160,7 +160,7 @@ func (r *runner) cancel() {
 	if in == nil || in.db.pool.Cancel(in.waiter) {
 		return
 	}
-	if o := in.busyOrigin(); o != nil {
+	if o := in.busyOrigin(in.since.Load()); o != nil {
 		in.s.work.Go(func() { o.cancel(context.Background()) }) // bounded by cancelTimeout
 	}
 }

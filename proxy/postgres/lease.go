@@ -92,11 +92,17 @@ func (c *client) detach() {
 	c.s.giveBack(o, left)
 }
 
-// begin notes when what the origin is asked for now began.
+// begin notes when what the origin is asked for now began. A cancel of what ran before must not hit it. The lock is held.
 func (c *client) begin() {
 	if c.began != 0 {
 		return
 	}
+	if c.late && c.origin != nil {
+		if on := c.origin.cancelling(); on != nil {
+			<-on // bounded by cancelTimeout
+		}
+	}
+	c.late = false
 	c.began = time.Now().UnixNano()
 	c.paused.Store(0)
 	if c.since.CompareAndSwap(0, c.began) {
@@ -120,7 +126,7 @@ func (c *client) beginNext() {
 // rest notes that nothing runs. The lock is held.
 func (c *client) rest() {
 	c.since.Store(0)
-	c.canceled.Store(0)
+	c.late = c.canceled.Swap(0) != 0 || c.late
 	now := int64(0)
 	if c.began != 0 {
 		now = time.Now().UnixNano()

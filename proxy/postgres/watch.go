@@ -75,13 +75,16 @@ func (c *client) look(now time.Time) {
 			return
 		}
 	}
-	c.canceled.Store(now.UnixNano())
-	if c.leaveFlight() || c.db.pool.Cancel(c.waiter) {
+	at := now.UnixNano()
+	c.canceled.Store(at)
+	if c.since.Load() == since && (c.leaveFlight() || c.db.pool.Cancel(c.waiter)) {
 		return
 	}
-	if o := c.busyOrigin(); o != nil {
+	if o := c.busyOrigin(since); o != nil {
 		c.s.work.Go(func() { o.cancel(context.Background()) }) // bounded by cancelTimeout
+		return
 	}
+	c.canceled.CompareAndSwap(at, 0) // it is over: what the client asks next is to take its own time
 }
 
 // mayBegin is begins of the ledger for the watch, which waits for no lock: who holds
