@@ -81,3 +81,29 @@ func TestStampsAreShared(t *testing.T) {
 		}
 	}
 }
+
+// TestEpochsAreBounded uses ever new tables, as an application does that makes a table, asks for it and drops it.
+func TestEpochsAreBounded(t *testing.T) {
+	_, s, _ := newTest(t, 1<<20)
+	for id := range uint32(2 * maxEpochs) {
+		s.Stamp([]uint32{id})
+	}
+	s.Bump(Write{Tables: []uint32{3 * maxEpochs}})
+	n := 0
+	s.tables.Range(func(any, any) bool { n++; return true })
+	if n != maxEpochs {
+		t.Errorf("%d epochs, want %d", n, maxEpochs)
+	}
+
+	put(t, s, "k", []byte("rows"), 7)
+	both := Write{Tables: []uint32{7, maxEpochs + 7}} // which share one
+	s.Begin(both)
+	if _, state := get(s, "k"); state != Absent {
+		t.Errorf("during a write to a table that shares the epoch: %v, want Absent", state)
+	}
+	s.End(both)
+	put(t, s, "k", []byte("rows"), 7)
+	if _, state := get(s, "k"); state != Fresh {
+		t.Errorf("after the write: %v, want Fresh", state)
+	}
+}

@@ -146,7 +146,7 @@ type Space struct {
 	policy atomic.Pointer[Policy]
 	scope  atomic.Uint64
 	all    epoch
-	tables sync.Map // uint32 -> *epoch
+	tables sync.Map // number of a table modulo maxEpochs, uint32 -> *epoch
 
 	entries, bytes atomic.Int64 // stored
 

@@ -69,7 +69,13 @@ func (s *Space) current(st *Stamp) bool {
 	return true
 }
 
+// maxEpochs bounds the epochs of a space, some 100 bytes each: tables that are made and
+// dropped again and again get ever new numbers. Tables whose numbers are the same modulo
+// maxEpochs share one, and a write to one of them counts as one to all.
+const maxEpochs = 1 << 16
+
 func (s *Space) table(id uint32) *epoch {
+	id %= maxEpochs
 	if e, ok := s.tables.Load(id); ok {
 		return e.(*epoch)
 	}
