@@ -2,7 +2,9 @@ package pool
 
 import (
 	"errors"
+	"runtime"
 	"slices"
+	"strconv"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -169,4 +171,23 @@ func TestCancel(t *testing.T) {
 		}
 		p.Put(c)
 	})
+}
+
+// TestTenantsAreForgotten takes clients of ever new names, as of credentials that are made for a while each.
+func TestTenantsAreForgotten(t *testing.T) {
+	p := New(Config[*fake]{})
+	stays := p.Waiter("stays")
+	const names = 10 * fewTenants
+	for i := range names {
+		p.Waiter(strconv.Itoa(i))
+		if i%fewTenants == 0 {
+			runtime.GC()
+		}
+	}
+	if n := len(p.line.tenants); n > 3*fewTenants {
+		t.Errorf("%d tenants are known after %d names, want %d at most", n, names, 3*fewTenants)
+	}
+	if again := p.Waiter("stays"); again.tenant != stays.tenant {
+		t.Error("a tenant was forgotten that has a client")
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"time"
+	"weak"
 )
 
 // Conn is a pooled origin connection.
@@ -118,7 +119,7 @@ type entry[C Conn] struct {
 func New[C Conn](cfg Config[C]) *Pool[C] {
 	cfg.defaults()
 	p := &Pool[C]{cfg: cfg, wake: make(chan struct{}, 1), live: make(map[C]*entry[C])}
-	p.line.tenants = make(map[string]*tenant[C])
+	p.line.tenants = make(map[string]weak.Pointer[tenant[C]])
 	return p
 }
 

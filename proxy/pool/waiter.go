@@ -1,8 +1,10 @@
 package pool
 
 import (
+	"maps"
 	"slices"
 	"time"
+	"weak"
 )
 
 type result[C Conn] struct {
@@ -29,12 +31,7 @@ type Waiter[C Conn] struct {
 func (p *Pool[C]) Waiter(name string) *Waiter[C] {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	t := p.line.tenants[name]
-	if t == nil {
-		t = new(tenant[C])
-		p.line.tenants[name] = t
-	}
-	return &Waiter[C]{tenant: t, ready: make(chan result[C], 1)}
+	return &Waiter[C]{tenant: p.line.tenant(name), ready: make(chan result[C], 1)}
 }
 
 // Cancel makes a Get that is waiting with w return ErrCanceled. It reports
@@ -59,9 +56,28 @@ type tenant[C Conn] struct {
 
 // A line is where clients wait, each behind the others of its tenant.
 type line[C Conn] struct {
-	tenants map[string]*tenant[C]
-	waiting []*tenant[C] // those with somebody in line
-	n       int          // clients in line
+	tenants map[string]weak.Pointer[tenant[C]] // by name: their waiters keep them, and who has a connection
+	most    int                                // tenants, before those that are gone are looked for
+	waiting []*tenant[C]                       // those with somebody in line
+	n       int                                // clients in line
+}
+
+// fewTenants is how many tenants a line has before it looks for those that are gone: as
+// many as a database has at a time, twice.
+const fewTenants = 200
+
+// tenant returns the tenant of a name.
+func (l *line[C]) tenant(name string) *tenant[C] {
+	if t := l.tenants[name].Value(); t != nil {
+		return t
+	}
+	if len(l.tenants) >= l.most { // names come and go
+		maps.DeleteFunc(l.tenants, func(_ string, t weak.Pointer[tenant[C]]) bool { return t.Value() == nil })
+		l.most = max(fewTenants, 2*len(l.tenants))
+	}
+	t := new(tenant[C])
+	l.tenants[name] = weak.Make(t)
+	return t
 }
 
 func (l *line[C]) push(w *Waiter[C]) {
