@@ -1,11 +1,13 @@
 package mysql
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -153,6 +155,44 @@ func TestPooling60QueryLimit(t *testing.T) {
 		w.db.SetConfig(cfg)
 		b.want(t, "SELECT 2", "2")
 		a.want(t, "SELECT 3", "3")
+	})
+}
+
+// A statement that ends while the KILL that its time has brought about is on its way has the next one of its transaction spared.
+func TestPooling60LateKill(t *testing.T) {
+	onBoth(t, func(t *testing.T, s server) {
+		asked, arrive := make(chan struct{}, 1), make(chan struct{})
+		var dials atomic.Int32
+		w := newWorld(t, s, maxConns(1), func(c *mysqlConfig) {
+			c.QueryTimeout = time.Second
+			dial := c.Dial
+			c.Dial = func(ctx context.Context) (net.Conn, error) {
+				if dials.Add(1) > 1 { // the first is the client's, and all others are for KILL
+					select {
+					case asked <- struct{}{}:
+					default:
+					}
+					<-arrive
+				}
+				return dial(ctx)
+			}
+		})
+		a, b := w.raw(t), s.direct(t, "")
+		a.exec(t, "START TRANSACTION")
+		b.want(t, "SELECT GET_LOCK('late kill', 1)", "1")
+		a.send(t, mywire.ComQuery, "SELECT GET_LOCK('late kill', 60)")
+		<-asked
+		b.want(t, "SELECT RELEASE_LOCK('late kill')", "1")
+		if rows, _, e := a.rows(t, mywire.ComQuery); e != nil || len(rows) != 1 {
+			t.Fatalf("%d rows, %v", len(rows), e)
+		}
+		a.send(t, mywire.ComQuery, "SELECT SLEEP(0.5) + 1")
+		time.AfterFunc(250*time.Millisecond, func() { close(arrive) }) // by then it would run, were it not made to wait
+		rows, _, e := a.rows(t, mywire.ComQuery)
+		if e != nil || len(rows) != 1 || !bytes.HasSuffix(rows[0], []byte("1")) { // SLEEP says 1 where it was interrupted
+			t.Errorf("the next statement: %q, %v", rows, e)
+		}
+		a.exec(t, "COMMIT")
 	})
 }
 

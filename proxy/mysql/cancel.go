@@ -73,11 +73,11 @@ func (o *origin) cancelling() <-chan struct{} {
 }
 
 // busyOrigin is the client's origin connection, marked as about to be cancelled,
-// if something runs on it.
-func (c *client) busyOrigin() *origin {
+// if what runs since then runs on it.
+func (c *client) busyOrigin(since int64) *origin {
 	c.leaseMu.Lock()
 	defer c.leaseMu.Unlock()
-	if c.origin == nil || c.since.Load() == 0 {
+	if c.origin == nil || since == 0 || c.since.Load() != since {
 		return nil
 	}
 	c.origin.cancelStart()
@@ -122,7 +122,7 @@ func (c *client) kill(id uint64, query bool) error {
 		return c.answerError(mywire.Errorf(mywire.CodeQueryInterrupted, "Query execution was interrupted"))
 	}
 	if !v.cancelWait() {
-		if o := v.busyOrigin(); o != nil {
+		if o := v.busyOrigin(v.since.Load()); o != nil {
 			if c.s.mayCancel() {
 				o.cancel(context.Background()) // bounded by cancelTimeout
 				c.s.canceled()

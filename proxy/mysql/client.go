@@ -48,6 +48,7 @@ type client struct {
 	lease    lease
 	running  judgement // of the command under way
 	began    int64     // unix nanoseconds: when the origin was asked for what runs; 0: nothing does
+	late     bool      // a cancel of what ran before may still be on its way
 	lastWord bool      // it is served once more though it is to go
 
 	current  *named  // that is executed, or fetched from
@@ -205,8 +206,14 @@ func (c *client) fail(seq byte, err error) error {
 	return err
 }
 
-// begin notes when what the origin is asked for now began.
+// begin notes when what the origin is asked for now began. A cancel of what ran before must not hit it.
 func (c *client) begin() {
+	if c.late && c.origin != nil {
+		if on := c.origin.cancelling(); on != nil {
+			<-on // bounded by cancelTimeout
+		}
+	}
+	c.late = false
 	c.began = time.Now().UnixNano()
 	c.paused.Store(0)
 	if c.since.CompareAndSwap(0, c.began) {
@@ -217,7 +224,7 @@ func (c *client) begin() {
 // rest notes that nothing runs.
 func (c *client) rest() {
 	c.since.Store(0)
-	c.canceled.Store(0)
+	c.late = c.canceled.Swap(0) != 0 || c.late
 	now := int64(0)
 	if c.began != 0 {
 		now = time.Now().UnixNano()

@@ -65,13 +65,16 @@ func (c *client) look(now time.Time) {
 	if late := limit > 0 && ran > limit; !late && !c.conn.Gone() {
 		return
 	}
-	c.canceled.Store(now.UnixNano())
-	if c.cancelWait() {
+	at := now.UnixNano()
+	c.canceled.Store(at)
+	if c.since.Load() == since && c.cancelWait() {
 		return
 	}
-	if o := c.busyOrigin(); o != nil {
+	if o := c.busyOrigin(since); o != nil {
 		c.s.work.Go(func() { o.cancel(context.Background()) }) // bounded by cancelTimeout
+		return
 	}
+	c.canceled.CompareAndSwap(at, 0) // it is over: what the client asks next is to take its own time
 }
 
 // account is whose client it is, which COM_CHANGE_USER changes. It is for goroutines
