@@ -108,6 +108,49 @@ func TestTunnel08UnresolvableRelayIsReportedWithAMend(t *testing.T) {
 	}
 }
 
+// An origin that reads nothing holds up neither the end of its stream, when the session has ended, nor that of the connector.
+func TestTunnel16StuckOriginIsFreed(t *testing.T) {
+	for _, carrier := range []client.Protocol{client.QUIC, client.WebSocket} {
+		t.Run(string(carrier), func(t *testing.T) {
+			cert := tunneltest.NewCertificate(t)
+			service, conns := origin(t)
+			relay := &fakeRelay{ingress: rule("db.example", service)}
+			addr, _ := tunneltest.Start(t, relay.server(), cert, tunneltest.Passes)
+			cfg := testConfig(cert, &logBuffer{}, addr)
+			cfg.Protocol, cfg.Grace = carrier, time.Millisecond
+			_, stop, done := start(t, cfg)
+			st, err := relay.session(t).Open(t.Context(), &tunnelpb.Open{Hostname: "db.example"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer receive(t, "origin connection", conns).Close()
+			// More than all windows and buffers on the way hold.
+			st.SetWriteDeadline(time.Now().Add(patience))
+			wrote := make(chan error, 1)
+			go func() {
+				_, err := st.Write(make([]byte, 64<<20))
+				wrote <- err
+			}()
+			last := relayBytes(st)
+			for stuck := 0; stuck < 50; time.Sleep(10 * time.Millisecond) {
+				if now := relayBytes(st); now != last {
+					last, stuck = now, 0
+				} else if now > 0 {
+					stuck++
+				}
+			}
+			stop()
+			receive(t, "end of Run", done)
+			if err := receive(t, "end of the write", wrote); err == nil {
+				t.Error("the origin read everything")
+			}
+		})
+	}
+}
+
+// relayBytes is how much a stream's session has sent.
+func relayBytes(st *tunnel.Stream) uint64 { return st.Session().Stats().Sent }
+
 func TestTunnel13StopLetsStreamsFinishAndTakesNoMore(t *testing.T) {
 	cert := tunneltest.NewCertificate(t)
 	service, conns := origin(t)

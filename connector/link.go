@@ -3,6 +3,8 @@ package connector
 import (
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -26,6 +28,7 @@ type link struct {
 
 	mu       sync.Mutex
 	open     int
+	streams  map[*joined]struct{} // those that are joined to an origin
 	stopping bool
 	idle     chan struct{} // closed when stopping and no stream is open
 }
@@ -54,6 +57,7 @@ func (l *link) suspected() <-chan struct{} {
 func (l *link) serve() {
 	var streams sync.WaitGroup
 	defer streams.Wait()
+	defer l.abort()
 	// The session ends this, whatever becomes of the slot: streams outlive the order to stop.
 	l.session.Serve(context.Background(), func(in *tunnel.Incoming) {
 		if !l.begin() {
@@ -66,12 +70,38 @@ func (l *link) serve() {
 			return
 		}
 		streams.Add(1)
-		// The session's end resets the peer.
+		l.add(j)
 		stream.Join(context.Background(), j.peer, j.origin, func(stats stream.Stats, err error) {
 			defer streams.Done()
 			j.ended(stats, err)
 		})
 	})
+}
+
+func (l *link) add(j *joined) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.streams == nil {
+		l.streams = make(map[*joined]struct{})
+	}
+	l.streams[j] = struct{}{}
+}
+
+func (l *link) remove(j *joined) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.streams, j)
+}
+
+// abort frees the origins after the session's end. Nobody else would: that the peer is gone is learned by reading from it, and what was
+// read from it may wait for an origin that reads nothing.
+func (l *link) abort() {
+	l.mu.Lock()
+	left := slices.Collect(maps.Keys(l.streams))
+	l.mu.Unlock()
+	for _, j := range left {
+		j.origin.Reset(stream.CodeAborted)
+	}
 }
 
 // joined is a stream and its origin.
@@ -139,6 +169,7 @@ func (j *joined) ended(stats stream.Stats, err error) {
 	metrics.bytes.WithLabelValues("to_origin").Add(float64(stats.AToB))
 	metrics.bytes.WithLabelValues("from_origin").Add(float64(stats.BToA))
 	j.link.log.Debug("stream ended", "hostname", j.hostname, "remote", j.remote, "dur", time.Since(j.since), "err", err)
+	j.link.remove(j)
 	j.link.end()
 }
 
