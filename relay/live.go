@@ -62,7 +62,7 @@ func (l *liveStream) Reset(code stream.Code) error {
 
 // Leaving reports whether the connector, or this relay, is shutting down: see stream.Leaving.
 func (l *liveStream) Leaving() bool {
-	return l.relay.draining.Load() || l.backend != nil && l.backend.leaving.Load() || stream.Leaving(l.Conn)
+	return l.relay.draining.Load() || l.backend != nil && l.backend.left() || stream.Leaving(l.Conn)
 }
 
 // via names what carries the stream beyond this relay: see tunnel.Session.SendLeaving. Every relay on the way calls it the same.

@@ -21,15 +21,19 @@ type backend struct {
 	id      string // of this session alone
 
 	load    load
-	leaving atomic.Bool   // takes no more streams: it said so
-	version atomic.Uint64 // of the ingress that it has in force
+	leaving atomic.Bool             // takes no more streams: it said so
+	next    atomic.Pointer[backend] // the session that has moved into its slot, while that is registered
+	version atomic.Uint64           // of the ingress that it has in force
 	// verifier has the keys that the connector was told of last. It belongs to the goroutine that serves the session.
 	verifier *access.Verifier
 }
 
+// left reports whether b's connector uses another session instead, or wants no streams on this one.
+func (b *backend) left() bool { return b.leaving.Load() || b.next.Load() != nil }
+
 // usable reports whether new streams may go to b.
 func (b *backend) usable() bool {
-	if b.leaving.Load() || b.session.Err() != nil {
+	if b.left() || b.session.Err() != nil {
 		return false
 	}
 	select {
@@ -48,15 +52,15 @@ type registry struct {
 }
 
 // add registers b, in one step with taking out the session that had its connector's slot before. It returns that one for
-// closing, and false when the tunnel has limit others already. When b is moving, the other is only marked as leaving: it takes no
-// more streams, and counts until it ends.
+// closing, and false when the tunnel has limit others already. When b is moving, the other only takes no more streams while b is there: a
+// connector that races two carriers may have chosen the other, and drop b. It counts until it ends.
 func (r *registry) add(b *backend, limit int) (replaced *backend, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	now := r.tunnels[b.tunnel]
 	next := make([]*backend, 0, len(now)+1)
 	for _, other := range now {
-		if other.peer == b.peer && other.slot == b.slot && !other.leaving.Load() && !b.moving {
+		if other.peer == b.peer && other.slot == b.slot && !other.left() && !b.moving {
 			replaced = other
 			continue
 		}
@@ -71,7 +75,7 @@ func (r *registry) add(b *backend, limit int) (replaced *backend, ok bool) {
 	if b.moving {
 		for _, other := range next {
 			if other.peer == b.peer && other.slot == b.slot {
-				other.leaving.Store(true)
+				other.next.Store(b)
 			}
 		}
 	}
@@ -92,6 +96,9 @@ func (r *registry) remove(b *backend) {
 		return
 	}
 	r.total--
+	for _, other := range now {
+		other.next.CompareAndSwap(b, nil)
+	}
 	if len(now) == 1 {
 		delete(r.tunnels, b.tunnel)
 		return
@@ -149,7 +156,7 @@ func (r *registry) room(tunnelID, peer string, slot uint32, moving bool, limit i
 	defer r.mu.RUnlock()
 	n := 0
 	for _, b := range r.tunnels[tunnelID] {
-		if moving || b.peer != peer || b.slot != slot || b.leaving.Load() {
+		if moving || b.peer != peer || b.slot != slot || b.left() {
 			n++
 		}
 	}

@@ -272,9 +272,8 @@ func refuseOpens(ctx context.Context, s *tunnel.Session) {
 		if err != nil {
 			return
 		}
-		if err := in.Refuse(&tunnel.Refusal{Code: tunnelpb.Code_DENIED, Message: "connectors may not open streams"}); err != nil {
-			return
-		}
+		// It fails when the connector has given up, or has ended the session.
+		_ = in.Refuse(&tunnel.Refusal{Code: tunnelpb.Code_DENIED, Message: "connectors may not open streams"})
 	}
 }
 
