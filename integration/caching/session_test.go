@@ -162,7 +162,14 @@ func TestCache39OwnAndOthersWrites(t *testing.T) {
 		"create view NAME.v as select * from NAME.t",
 		"create function NAME.bump() returns int language plpgsql volatile as 'begin update NAME.t set v = v + 1; return 1; end'",
 		"create table NAME.dft (id int default NAME.bump(), other int)", "create table NAME.src (id int)", "create function NAME.trg() returns trigger language plpgsql as 'begin update NAME.t set v = v + 1; return new; end'",
-		"create trigger trg after insert on NAME.src for each row execute function NAME.trg()")
+		"create trigger trg after insert on NAME.src for each row execute function NAME.trg()",
+		"create function NAME.fine(int) returns bool language plpgsql volatile as 'begin update NAME.t set v = v + 1; return true; end'",
+		"create domain NAME.checked as int check (NAME.fine(value))", "create domain NAME.over as NAME.checked", "create table NAME.checks (c NAME.over)",
+		"create type NAME.held as (n int)", "create table NAME.helds (h NAME.held)",
+		"create function NAME.hold(int) returns NAME.held language plpgsql volatile as 'begin update NAME.t set v = v + 1; return row($1); end'",
+		"create cast (int as NAME.held) with function NAME.hold(int) as assignment",
+		"create function NAME.plus(int, int) returns int language plpgsql volatile as 'begin update NAME.t set v = v + 1; return 1; end'",
+		"create operator NAME.#+# (leftarg = int, rightarg = int, function = NAME.plus)", "create table NAME.sums (id int, n int default 1 operator(NAME.#+#) 2)")
 	w := newWorld(t)
 	w.ready(t, s+".t")
 	a, b := w.simply(t), w.simply(t)
@@ -185,6 +192,7 @@ func TestCache39OwnAndOthersWrites(t *testing.T) {
 	rows(t, a, other)
 	for _, write := range []string{
 		"update NAME.t set v = v + 1 where id = 1", "begin; update NAME.t set v = v + 1; commit", "select NAME.touch()", "insert into NAME.src values (1)", "insert into NAME.dft (other) values (1)",
+		"insert into NAME.checks values (1)", "insert into NAME.helds values (1)", "insert into NAME.sums (id) values (1)", "select 1::NAME.over",
 		"with w as (update NAME.t set v = v + 1 returning v) select * from w", "do $$begin update NAME.t set v = v + 1; end$$",
 		"insert into NAME.t values (1, 0) on conflict (id) do update set v = NAME.t.v + 1", "merge into NAME.t using NAME.other o on o.id = NAME.t.id when matched then update set v = v + 1",
 		"explain analyze update NAME.t set v = v + 1", "prepare upd as update NAME.t set v = v + 1; execute upd",

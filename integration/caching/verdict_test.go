@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgproto3"
+	"github.com/jackc/pgx/v5/pgtype"
 
 	"github.com/sluicedb/sluice/proxy/cache"
 	"github.com/sluicedb/sluice/proxy/postgres"
@@ -134,6 +136,47 @@ func TestCache08To15Verdicts(t *testing.T) {
 			return w.counts()[query.StatusUncacheable] > before
 		})
 	})
+}
+
+// TestCache10ParametersOfText: what a driver declares as text is read as a time by a cast.
+func TestCache10ParametersOfText(t *testing.T) {
+	s, _ := tables(t, articles)
+	w := newWorld(t)
+	w.ready(t, s+".articles")
+	_, send := w.raw(t)
+	for _, declared := range []uint32{pgtype.TextOID, pgtype.VarcharOID, 0} {
+		for _, format := range []int16{0, 1} {
+			if format == 1 && declared == 0 { // it is a date in binary then
+				continue
+			}
+			ask := func() {
+				want(t, "today", send(&pgproto3.Parse{Query: "select count(*) from " + s + ".articles where d = $1::date", ParameterOIDs: []uint32{declared}},
+					&pgproto3.Bind{Parameters: [][]byte{[]byte("today")}, ParameterFormatCodes: []int16{format}},
+					&pgproto3.Describe{ObjectType: 'P'}, &pgproto3.Execute{}, &pgproto3.Sync{}), "1", "ZI")
+			}
+			w.expect(t, fmt.Sprintf("today as type %d in format %d", declared, format), func() { ask(); ask() }, query.StatusUncacheable, query.StatusUncacheable)
+		}
+	}
+}
+
+// TestCache14Comparisons: an operator that is not IMMUTABLE may happen without being written.
+func TestCache14Comparisons(t *testing.T) {
+	s, direct := tables(t, "create type NAME.comp as (a int)", "create table NAME.t (c NAME.comp, id int)", "insert into NAME.t values (row(1), 1)")
+	w := newWorld(t, func(c *postgres.Config) { c.Caching = cache.Policy{MaxAge: 2 * time.Second, Stale: time.Minute} })
+	w.ready(t, s+".t")
+	conn := w.simply(t, "search_path", s)
+	for _, sql := range []string{"create function NAME.eq(NAME.comp, NAME.comp) returns bool language plpgsql volatile as 'begin return true; end'",
+		"create operator NAME.= (leftarg = NAME.comp, rightarg = NAME.comp, function = NAME.eq)"} {
+		exec(t, direct, strings.ReplaceAll(sql, "NAME", s))
+	}
+	within(t, "the operator", func() bool {
+		before := w.counts()[query.StatusUncacheable]
+		rows(t, conn, "select id from t")
+		return w.counts()[query.StatusUncacheable] > before && w.db.Results().Ready()
+	})
+	for _, sql := range []string{"select a.id from t a join t b using (c)", "select case c when row(1) then id end from t", "select id from t where c in (select c from t)"} {
+		w.always(t, conn, query.StatusUncacheable, sql)
+	}
 }
 
 func TestCacheDayExampleOfHyperdrive(t *testing.T) {

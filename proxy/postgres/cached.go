@@ -28,6 +28,7 @@ const (
 	missedSession
 	missedWrite
 	missedTransaction
+	missedTime
 )
 
 var missedWords = []string{
@@ -37,6 +38,7 @@ var missedWords = []string{
 	missedSession:     "the client's settings keep it from the cache (standard_conforming_strings, client_encoding, search_path)",
 	missedWrite:       "a write to its tables is under way, or other proxies cannot be heard",
 	missedTransaction: "inside a transaction, or behind another statement of one batch",
+	missedTime:        "a parameter has the word now, today, tomorrow or yesterday, and the statement casts one to a time",
 }
 
 // keptText is the longest text in bytes whose verdict a client remembers, also when the
@@ -225,14 +227,17 @@ func (c *client) appendKey(b []byte, a *asked) ([]byte, bool) {
 	if a.blind() {
 		blind = 2
 	}
-	n := 0
+	n, times := 0, false
 	results, ok := a.parameters(func(i int, format uint16, value []byte) {
 		n++
-		if format == 0 && query.TimeWord(value) {
+		if times = times || a.verdict.Timed && query.TimeWord(value); format == 0 && query.TimeWord(value) {
 			a.check = append(a.check, i)
 		}
 	})
 	switch {
+	case times: // which a cast of text would take from the clock
+		c.missed = missedTime
+		return b, false
 	case !ok:
 		return b, false
 	case n == 0 && len(a.types) == 0 && allText(results): // as by a simple query

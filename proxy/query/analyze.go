@@ -37,6 +37,7 @@ type facts struct {
 	timeTypes  bool            // time or timetz is named
 	day        bool            // CURRENT_DATE
 	nowAsDate  bool            // now()::date
+	functions  bool            // rows, or columns, are a function's
 	volatile   string          // a clock or a name of the session, in SQL's own syntax
 	uncachable string          // why it cannot be cached whatever the catalog says
 	into       bool            // SELECT INTO
@@ -53,8 +54,10 @@ type invocation struct {
 type cast struct {
 	to     Name
 	safe   bool   // of nothing that could be text with a time word
+	param  bool   // or of a parameter, whose value is looked at for one
 	column string // or of a column of this name
 	reason bool   // or of something else
+	called bool   // it may be a call of a function of the type's name
 }
 
 // effect is what a statement may change.

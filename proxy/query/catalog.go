@@ -21,6 +21,9 @@ type Catalog struct {
 	refuse     string            // why nothing can be cached
 }
 
+// comparisons are operators that happen where they are not written: in ORDER BY, DISTINCT, USING, IN, BETWEEN, CASE, NULLIF, GREATEST.
+var comparisons = set("=", "<>", "<", "<=", ">", ">=")
+
 type function struct {
 	schema   string
 	builtin  bool
@@ -93,7 +96,10 @@ func (c *Catalog) takeFunctions(rows [][]string) {
 
 func (c *Catalog) takeTypes(results [][][]string) {
 	for _, row := range results[sqlOperators] {
-		c.operators[row[0]] = row[1]
+		c.operators[row[0]] += row[1]
+		if comparisons[row[0]] && strings.Trim(row[1], "i") != "" {
+			c.refuse = "a comparison of the user's own, which may happen without its operator, is not IMMUTABLE"
+		}
 	}
 	for _, row := range results[sqlCasts] {
 		c.casts[row[0]] += row[1]
@@ -194,6 +200,8 @@ func (r *relation) takeColumn(name string, class byte) {
 	case 't':
 		r.timeOf = true
 		class = 'd'
+	case 'z':
+		r.timeOf = true
 	case 'x':
 		if r.refuse == "" {
 			r.refuse = "the column " + name + " of " + r.name.Name + " has a type whose output is not known to be constant"

@@ -16,10 +16,11 @@ const FingerprintSQL = `select pg_catalog.concat_ws(' ', pg_catalog.current_sett
  (select pg_catalog.concat(count(*), ':', sum(xmin::text::bigint)) from pg_catalog.pg_type where oid >= 16384 and typtype in ('b','d','e','r') and typelem = 0),
  (select pg_catalog.concat(count(*), ':', sum(xmin::text::bigint)) from pg_catalog.pg_operator where oid >= 16384),
  (select pg_catalog.concat(count(*), ':', sum(xmin::text::bigint)) from pg_catalog.pg_cast where oid >= 16384),
+ (select pg_catalog.concat(count(*), ':', sum(xmin::text::bigint)) from pg_catalog.pg_amproc where oid >= 16384),
  (select pg_catalog.concat(count(*), ':', sum(xmin::text::bigint)) from pg_catalog.pg_namespace where nspname !~ '^pg_(temp|toast_temp)_'),
  (select pg_catalog.concat(count(*), ':', sum(r.xmin::text::bigint)) from pg_catalog.pg_rewrite r join pg_catalog.pg_class c on c.oid = r.ev_class where c.oid >= 16384 and c.relpersistence <> 't'),
  (select pg_catalog.concat(count(*), ':', sum(t.xmin::text::bigint)) from pg_catalog.pg_trigger t join pg_catalog.pg_class c on c.oid = t.tgrelid where not t.tgisinternal and c.relpersistence <> 't'),
- (select pg_catalog.concat(count(*), ':', sum(xmin::text::bigint)) from pg_catalog.pg_constraint where contype = 'f'),
+ (select pg_catalog.concat(count(*), ':', sum(xmin::text::bigint)) from pg_catalog.pg_constraint where contype = 'f' or contypid <> 0),
  (select pg_catalog.concat(count(*), ':', sum(i.xmin::text::bigint)) from pg_catalog.pg_inherits i join pg_catalog.pg_class c on c.oid = i.inhrelid where c.relpersistence <> 't'),
  (select pg_catalog.concat(count(*), ':', sum(xmin::text::bigint)) from pg_catalog.pg_policy),
  (select pg_catalog.concat(count(*), ':', sum(xmin::text::bigint)) from pg_catalog.pg_db_role_setting))`
@@ -39,6 +40,24 @@ const (
 	sqlQueries
 )
 
+// looseTypes begins queries. loose are types of the user's own whose values call VOLATILE functions when they are stored: domains
+// by their checks and defaults, and what is cast to by itself; and what is made of such. volatiles are what else calls some. Functions
+// in C, which extensions make UUIDs with, are taken to write nothing.
+const looseTypes = `with recursive volatiles (classid, objid) as (select e.classid, e.objid from pg_catalog.pg_depend e
+ left join pg_catalog.pg_operator o on e.refclassid = 2617 and o.oid = e.refobjid
+ join pg_catalog.pg_proc f on f.oid = case e.refclassid when 1255 then e.refobjid else o.oprcode::oid end
+ join pg_catalog.pg_language l on l.oid = f.prolang
+ where e.classid in (1247, 2604, 2606, 3256) and f.provolatile = 'v' and l.lanname not in ('c', 'internal')),
+ made (made, part) as (select oid, typbasetype from pg_catalog.pg_type where typbasetype >= 16384
+  union all select oid, typelem from pg_catalog.pg_type where typelem >= 16384
+  union all select c.reltype, a.atttypid from pg_catalog.pg_class c join pg_catalog.pg_attribute a on a.attrelid = c.oid where c.relkind = 'c' and a.atttypid >= 16384),
+ loose (oid) as (select t.oid from pg_catalog.pg_type t join volatiles v on v.classid = 1247 and v.objid = t.oid where t.typtype = 'd'
+  union select k.contypid from pg_catalog.pg_constraint k join volatiles v on v.classid = 2606 and v.objid = k.oid where k.contypid <> 0
+  union select c.casttarget from pg_catalog.pg_cast c join pg_catalog.pg_proc f on f.oid = c.castfunc join pg_catalog.pg_language l on l.oid = f.prolang
+   where c.castcontext <> 'e' and f.provolatile = 'v' and l.lanname not in ('c', 'internal')
+  union select m.made from loose l join made m on m.part = l.oid)
+`
+
 // CatalogSQL are the queries whose rows NewCatalog takes, in this order.
 var CatalogSQL = [sqlQueries]string{
 	// name, schema, built in?, volatilities of all overloads (of an aggregate also
@@ -50,25 +69,23 @@ var CatalogSQL = [sqlQueries]string{
   select f.provolatile::text from pg_catalog.pg_aggregate a join pg_catalog.pg_proc f on f.oid = any (array[a.aggtransfn::oid, a.aggfinalfn::oid,
    a.aggcombinefn::oid, a.aggmtransfn::oid, a.aggminvtransfn::oid, a.aggmfinalfn::oid]) where a.aggfnoid::oid = p.oid and p.oid >= 16384) v
  where p.prokind in ('f', 'a', 'w') group by 1, 2, 3`,
-	// OID, schema, name, kind, row security?, triggers?, rules, or defaults, checks or
-	// policies that call VOLATILE functions of the user's own (those in C, which
-	// extensions make UUIDs with, are taken to write nothing)?
-	sqlRelations: `select c.oid, n.nspname, c.relname, c.relkind, c.relrowsecurity,
+	// OID, schema, name, kind, row security?, triggers?, rules, or defaults, checks,
+	// policies or types that call VOLATILE functions of the user's own?
+	sqlRelations: looseTypes + `select c.oid, n.nspname, c.relname, c.relkind, c.relrowsecurity,
  exists (select from pg_catalog.pg_trigger t where t.tgrelid = c.oid and not t.tgisinternal and t.tgenabled <> 'D'),
  exists (select from pg_catalog.pg_rewrite r where r.ev_class = c.oid and r.rulename <> '_RETURN')
-  or c.oid in (select coalesce(a.adrelid, k.conrelid, y.polrelid) from pg_catalog.pg_depend e
-   join pg_catalog.pg_proc f on e.refclassid = 1255 and f.oid = e.refobjid join pg_catalog.pg_language l on l.oid = f.prolang
-   left join pg_catalog.pg_attrdef a on e.classid = 2604 and a.oid = e.objid left join pg_catalog.pg_constraint k on e.classid = 2606 and k.oid = e.objid
-   left join pg_catalog.pg_policy y on e.classid = 3256 and y.oid = e.objid
-   where e.classid in (2604, 2606, 3256) and f.provolatile = 'v' and l.lanname not in ('c', 'internal')
-   and coalesce(a.adrelid, k.conrelid, y.polrelid) is not null)
+  or c.oid in (select coalesce(a.adrelid, k.conrelid, y.polrelid) from volatiles v
+   left join pg_catalog.pg_attrdef a on v.classid = 2604 and a.oid = v.objid left join pg_catalog.pg_constraint k on v.classid = 2606 and k.oid = v.objid
+   left join pg_catalog.pg_policy y on v.classid = 3256 and y.oid = v.objid where coalesce(a.adrelid, k.conrelid, y.polrelid) is not null)
+  or c.oid in (select a.attrelid from pg_catalog.pg_attribute a join loose on loose.oid = a.atttypid where not a.attisdropped)
  from pg_catalog.pg_class c join pg_catalog.pg_namespace n on n.oid = c.relnamespace
  where c.relpersistence <> 't' and c.relkind in ('r','p','v','m','f','S') and (c.oid >= 16384 or n.nspname = 'pg_catalog')`,
-	// OID of the relation, name, class: d datetime, t time of day, x output not
-	// known to be safe, o other
+	// OID of the relation, name, class: d datetime, t time of day, z time of day
+	// with a zone, x output not known to be safe, o other
 	sqlColumns: `select a.attrelid, a.attname, case
- when a.atttypid in (1082, 1114, 1184) then 'd' when a.atttypid in (1083, 1266) then 't'
- when t.typname like 'reg%' and t.oid < 16384 then 'x'
+ when a.atttypid in (1082, 1114, 1184) then 'd' when a.atttypid = 1083 then 't' when a.atttypid = 1266 then 'z'
+ when exists (select from pg_catalog.pg_type b where b.oid in (t.oid, t.typelem, t.typbasetype) and b.oid < 16384
+  and (b.typname like 'reg%' or b.typname = 'aclitem')) then 'x'
  when t.typtype = 'b' and t.oid >= 16384 and t.typelem = 0 and exists (select from pg_catalog.pg_proc f
   where f.oid in (t.typoutput, t.typsend) and f.provolatile <> 'i') then 'x' else 'o' end
  from pg_catalog.pg_attribute a join pg_catalog.pg_class c on c.oid = a.attrelid join pg_catalog.pg_type t on t.oid = a.atttypid
@@ -90,12 +107,15 @@ var CatalogSQL = [sqlQueries]string{
  where c.oid >= 16384 and c.relkind = 'v' and c.relpersistence <> 't' and r.rulename = '_RETURN'`,
 	sqlInherits:    `select inhparent, inhrelid from pg_catalog.pg_inherits`,
 	sqlForeignKeys: `select distinct confrelid, conrelid from pg_catalog.pg_constraint where contype = 'f' and (confdeltype in ('c','n','d') or confupdtype in ('c','n','d'))`,
-	// symbol, volatilities; of the user's own
+	// symbol, volatilities; of the user's own, < of operator classes included
 	sqlOperators: `select o.oprname, pg_catalog.string_agg(distinct p.provolatile::text, '') from pg_catalog.pg_operator o
- join pg_catalog.pg_proc p on p.oid = o.oprcode where o.oid >= 16384 group by 1`,
+ join pg_catalog.pg_proc p on p.oid = o.oprcode where o.oid >= 16384 group by 1
+ union all select '<', pg_catalog.string_agg(distinct p.provolatile::text, '') from pg_catalog.pg_amproc a
+ join pg_catalog.pg_proc p on p.oid = a.amproc where p.oid >= 16384 having count(*) > 0`,
 	// target type, volatility, implicit?; of the user's own that are not IMMUTABLE
-	sqlCasts: `select t.typname, p.provolatile, c.castcontext = 'i' from pg_catalog.pg_cast c join pg_catalog.pg_proc p on p.oid = c.castfunc
- join pg_catalog.pg_type t on t.oid = c.casttarget where c.oid >= 16384 and p.provolatile <> 'i'`,
+	sqlCasts: looseTypes + `select t.typname, p.provolatile, c.castcontext = 'i' from pg_catalog.pg_cast c join pg_catalog.pg_proc p on p.oid = c.castfunc
+ join pg_catalog.pg_type t on t.oid = c.casttarget where c.oid >= 16384 and p.provolatile <> 'i'
+ union all select t.typname, 'v', false from loose join pg_catalog.pg_type t on t.oid = loose.oid where t.typtype = 'd'`,
 	// name, schema, safe to cast to?; of the user's own
 	sqlTypes: `select t.typname, n.nspname, t.typtype = 'e' or t.typtype = 'b' and not exists (select from pg_catalog.pg_proc f
   where f.oid in (t.typinput, t.typoutput, t.typreceive, t.typsend) and f.oid >= 16384 and f.provolatile <> 'i')

@@ -16,6 +16,8 @@ type Verdict struct {
 	Text string
 	// Day: the result also depends on the date in the session's time zone.
 	Day bool
+	// Timed: a parameter is read as a time, whatever its own type is.
+	Timed bool
 	// Tables are the OIDs of the tables that are read.
 	Tables []uint32
 	// Effect is what the statement may change.
@@ -44,6 +46,7 @@ func (e Effect) None() bool { return !e.All && !e.DDL && len(e.Tables) == 0 }
 func (c *Catalog) Judge(s *Statement) *Verdict {
 	v := &Verdict{Status: s.status, Reason: s.reason, Text: s.text, Day: s.day}
 	v.Effect, v.Replaceable = c.effect(s), c.replaceable(s)
+	v.Timed = slices.ContainsFunc(s.casts, func(k cast) bool { return k.param && datetimeTypes[k.to.Name] })
 	if v.Status != StatusMiss {
 		return v
 	}
@@ -167,6 +170,9 @@ func (c *Catalog) calls(s *Statement, relations []*relation) (Status, string) {
 		if _, ok := c.attributes[name]; ok {
 			return StatusVolatile, "the name " + name + " may call a function that is not IMMUTABLE"
 		}
+		if slices.ContainsFunc(relations, func(r *relation) bool { return r.columns[name] == 'z' }) {
+			return StatusUncacheable, "what " + name + ", a time of day with a zone, is compared with may depend on today's date"
+		}
 	}
 	for _, symbol := range s.operators {
 		if strings.Trim(c.operators[symbol], "i") != "" {
@@ -194,7 +200,7 @@ func (c *Catalog) castsOf(s *Statement, relations []*relation) string {
 	for _, k := range s.casts {
 		user, own := c.types[k.to.Name]
 		builtin := plainTypes[k.to.Name] && (k.to.Schema == "" || k.to.Schema == "pg_catalog")
-		called := len(c.functions[k.to.Name]) > 0 // a call, not only a cast
+		called := k.called && len(c.functions[k.to.Name]) > 0 // a call, not only a cast
 		switch {
 		case c.casts[k.to.Name] != "":
 			return "the cast to " + k.to.Name + " is not IMMUTABLE"
@@ -211,7 +217,7 @@ func (c *Catalog) castsOf(s *Statement, relations []*relation) string {
 
 // datetimeColumn reports whether a column's name can only be that of a date or time.
 func (c *Catalog) datetimeColumn(s *Statement, relations []*relation, name string) bool {
-	if name == "" || s.aliases[name] {
+	if name == "" || s.aliases[name] || s.functions {
 		return false
 	}
 	found := false

@@ -25,7 +25,7 @@ func testCatalog(t testing.TB) *Catalog {
 	builtin("i", "lower", "count", "sum", "max", "min", "btrim", "substring", "jsonb_set", "unnest", "row_number", "left", "like_escape", "array_agg", "overlay", "position", "similar_to_escape", "coalesce_")
 	builtin("is", "age", "date", "date_trunc", "extract", "timezone", "to_timestamp", "length", "overlaps", "generate_series")
 	builtin("s", "now", "to_char", "json_agg", "jsonb_agg", "concat", "current_setting", "inet_client_addr", "pg_backend_pid", "version",
-		"json_populate_record", "to_regclass", "txid_current", "concat_ws", "row_to_json")
+		"json_populate_record", "to_regclass", "txid_current", "concat_ws", "row_to_json", "regclass", "timetz")
 	builtin("v", "random", "nextval", "lastval", "set_config", "pg_sleep", "clock_timestamp", "lo_unlink", "query_to_xml")
 	results[sqlFunctions] = append(results[sqlFunctions], rows(
 		"pure|public|f|i|t", "stale|public|f|s|t", "vol|public|f|v|t", "worst|public|f|i|t", "worst|other|f|iv|f", "lower|other|f|i|t")...)
@@ -36,7 +36,7 @@ func testCatalog(t testing.TB) *Catalog {
 		"20013|public|comments|r|f|f|f", "20014|a|twice|r|f|f|f", "20015|b|twice|r|t|f|f", "20016|public|shifts|r|f|f|f",
 		"20017|public|writing|v|f|f|f", "1259|pg_catalog|pg_class|r|f|f|f")
 	results[sqlColumns] = rows(
-		"20001|id|o", "20001|published_time|d", "20001|d|d", "20001|body|o", "20002|id|o", "20002|body|o", "20002|born|d", "20013|d|o", "20016|at|t", "20009|d|d")
+		"20001|id|o", "20001|published_time|d", "20001|d|d", "20001|body|o", "20002|id|o", "20002|body|o", "20002|born|d", "20013|d|o", "20016|at|t", "20016|zoned|z", "20009|d|d")
 	results[sqlViews] = rows("20004|20001,20004||f", "20005|20001|random\x1eb|f", "20006|20005||f", "20017|20001|vol\x1eu|f")
 	results[sqlInherits] = rows("20010|20011")
 	results[sqlForeignKeys] = rows("20001|20013")
@@ -114,6 +114,9 @@ func TestVerdicts(t *testing.T) {
 		{"select d::date from articles, comments", StatusUncacheable}, {"select x::date from (select body as x from articles) s", StatusUncacheable},
 		{"select d::date from (select body as d from users) s, articles", StatusUncacheable},
 		{"select (body || '')::timestamptz from articles", StatusUncacheable}, {"select lower(body)::date from articles", StatusUncacheable},
+		{"select d::date from articles, unnest(array[body]) u", StatusUncacheable},
+		{"select d::date from (select (users).* from users) u, articles", StatusUncacheable},
+		{"select * from shifts", StatusMiss}, {"select * from shifts where zoned > '10:00'", StatusUncacheable}, {"select at::timetz from shifts", StatusUncacheable},
 		{"select array[body]::date[] from articles", StatusUncacheable}, {"select '1'::regclass from articles", StatusUncacheable},
 		{"select 'x@y'::email from articles", StatusUncacheable}, {"select '10:00 America/New_York'::timetz from articles", StatusUncacheable},
 		{"select at at time zone 'UTC' from shifts", StatusUncacheable}, {"select orders.articles.id from orders.public.articles", StatusUncacheable},
@@ -167,6 +170,19 @@ func TestTablesAndDay(t *testing.T) {
 	} {
 		if got := c.Judge(Analyze(test.sql)); !slices.Equal(got.Tables, test.want) || got.Day != test.day {
 			t.Errorf("%s: %v, %v", test.sql, got.Tables, got.Day)
+		}
+	}
+}
+
+func TestTimed(t *testing.T) {
+	c := testCatalog(t)
+	for sql, want := range map[string]bool{
+		"select * from articles where d = $1": false, "select * from articles where body = $1::text": false,
+		"select * from articles where d = $1::date": true, "select * from articles where published_time > timestamptz($1)": true,
+		"select * from articles where d = any(($1)::date[])": true,
+	} {
+		if got := c.Judge(Analyze(sql)); got.Timed != want {
+			t.Errorf("%s: %v", sql, got.Timed)
 		}
 	}
 }

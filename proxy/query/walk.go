@@ -141,6 +141,7 @@ func (f *facts) from(n ast.Node) {
 		f.alias(n.JoinUsingAlias)
 		f.alias(n.Alias)
 	case *ast.RangeFunction:
+		f.functions = true
 		f.alias(n.Alias)
 		f.definitions(n.ColDefList)
 		if n.Functions == nil {
@@ -296,6 +297,7 @@ func (f *facts) indirection(l *ast.NodeList) {
 		case *ast.String:
 			add(&f.columns, n.SVal)
 		case *ast.A_Star:
+			f.functions = true
 		default:
 			f.walk(n)
 		}

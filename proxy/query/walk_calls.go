@@ -37,7 +37,7 @@ func (f *facts) call(n *ast.FuncCall) {
 	add(&f.aliases, name.Name) // what its column is called by default
 	if args == 1 {             // may be a cast in the shape of a call
 		c := f.castOf(n.Args.Items[0])
-		c.to = name
+		c.to, c.called = name, true
 		f.casts = append(f.casts, c)
 	}
 	f.list(n.Args)
@@ -107,8 +107,10 @@ func (f *facts) castOf(n ast.Node) cast {
 	switch n := n.(type) {
 	case *ast.ParenExpr:
 		return f.castOf(n.Expr)
-	case *ast.A_Const, *ast.ParamRef: // constants and parameters are looked at for time words
+	case *ast.A_Const: // constants are looked at for time words
 		return cast{safe: true}
+	case *ast.ParamRef:
+		return cast{safe: true, param: true}
 	case *ast.SQLValueFunction:
 		return cast{safe: n.Op <= ast.SVFOP_LOCALTIMESTAMP_N, reason: true}
 	case *ast.TypeCast: // which is judged by itself
