@@ -101,6 +101,11 @@ func (p *pipe) end() {
 	if p.look != nil {
 		p.look.Stop()
 	}
+	for _, d := range []*direction{&p.ab, &p.ba} {
+		if d.unwatch != nil {
+			d.unwatch()
+		}
+	}
 	p.mu.Unlock()
 	if err == nil {
 		// Nothing is in flight: these only free the two.
@@ -141,6 +146,8 @@ type direction struct {
 	fixed    bool  // the goroutine is the caller's
 	n        int64 // bytes delivered
 	pace     atomic.Int32
+	writing  atomic.Bool // what was read is being written
+	unwatch  func() bool // ends what watchSource began; nil before. Guarded by pipe.mu
 }
 
 func (d *direction) run() {
@@ -175,7 +182,9 @@ func (d *direction) burst(buf []byte) error {
 	for {
 		n, err := d.src.Read(buf)
 		if n > 0 {
+			d.writing.Store(true)
 			w, werr := d.dst.Write(buf[:n])
+			d.writing.Store(false)
 			d.n += int64(w)
 			if werr != nil {
 				d.fail(d.to, "write", werr)

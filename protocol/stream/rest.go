@@ -78,11 +78,34 @@ func (d *direction) rest() bool {
 		if d.pace.CompareAndSwap(still, roused) {
 			// It fails on a conn that has ended, which needs no rousing.
 			_ = d.src.SetReadDeadline(past)
+			if d.writing.Load() {
+				d.watchSource()
+			}
 			return false
 		}
 		return true // it has moved just now
 	}
 	return false
+}
+
+// A teller is a Conn that tells of its peer's reset though nobody reads. A stream of a tunnel is one.
+type teller interface {
+	// WhenReset calls f, in a goroutine of its own, with why nothing more can be read. stop lets it be.
+	WhenReset(f func(error)) (stop func() bool)
+}
+
+// watchSource has the pipe end when the source is reset, though the direction is stuck in a write: it would learn of it when that is
+// over, which may be never. Few are, so that not every stream pays for it.
+func (d *direction) watchSource() {
+	t, ok := d.src.(teller)
+	if !ok {
+		return
+	}
+	d.pipe.mu.Lock()
+	defer d.pipe.mu.Unlock()
+	if d.unwatch == nil && d.pipe.left.Load() > 0 {
+		d.unwatch = t.WhenReset(func(err error) { d.fail(d.from, "read", err) })
+	}
 }
 
 // wasRoused reports whether err is due to rest.

@@ -55,4 +55,7 @@ type linkStream interface {
 	// whenAborted calls f, in a goroutine of its own, when the peer has reset the stream, or reads it no more, or either side has
 	// ended it. stop lets it be, and reports whether it came in time. There is one f for a stream.
 	whenAborted(f func()) (stop func() bool)
+
+	// wasReset returns the peer's reset, or the session's end, in a call of whenAborted's f; nil when that came for another reason.
+	wasReset() error
 }

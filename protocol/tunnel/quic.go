@@ -219,6 +219,18 @@ func (s *quicStream) whenAborted(f func()) (stop func() bool) {
 	return context.AfterFunc(s.qs.Context(), f)
 }
 
+// wasReset goes by what the peer asks this side's writing to stop with: a Reset ends both directions. A Close does so as well, and what was
+// sent before it stands.
+func (s *quicStream) wasReset() error {
+	cause := context.Cause(s.qs.Context())
+	var reset *quic.StreamError
+	switch {
+	case errors.Is(cause, quic.ErrStreamClosed), errors.As(cause, &reset) && (!reset.Remote || stream.Code(reset.ErrorCode) == stream.CodeClosed):
+		return nil
+	}
+	return s.explain(cause)
+}
+
 func (s *quicStream) LocalAddr() net.Addr                { return s.conn.LocalAddr() }
 func (s *quicStream) RemoteAddr() net.Addr               { return s.conn.RemoteAddr() }
 func (s *quicStream) SetDeadline(t time.Time) error      { return s.qs.SetDeadline(t) }

@@ -2,6 +2,7 @@ package tunnel
 
 import (
 	"context"
+	"errors"
 	"io"
 	"testing"
 	"testing/synctest"
@@ -18,28 +19,8 @@ func TestJoinOfStreamsRests(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			sim := simulate(t, c, path{delay: time.Millisecond}, &Server{})
 			defer sim.stop()
-			open := func(from, to *Session) (*Stream, *Stream) {
-				accepted := make(chan *Stream, 1)
-				go func() {
-					in, err := to.Accept(t.Context())
-					if err != nil {
-						t.Error(err)
-						return
-					}
-					st, err := in.Accept()
-					if err != nil {
-						t.Error(err)
-					}
-					accepted <- st
-				}()
-				st, err := from.Open(t.Context(), &tunnelpb.Open{Hostname: "db"})
-				if err != nil {
-					t.Fatal(err)
-				}
-				return st, <-accepted
-			}
-			client, near := open(sim.dialled, sim.served)
-			far, origin := open(sim.served, sim.dialled)
+			client, near := opened(t, sim.dialled, sim.served)
+			far, origin := opened(t, sim.served, sim.dialled)
 			ended := make(chan error, 1)
 			stream.Join(context.Background(), near, far, func(_ stream.Stats, err error) { ended <- err })
 			for range 3 {
@@ -65,6 +46,64 @@ func TestJoinOfStreamsRests(t *testing.T) {
 				t.Errorf("the join ended with %v", err)
 			}
 			_ = client.Close()
+			_ = origin.Close()
+		})
+	})
+}
+
+// opened opens a stream.
+func opened(t *testing.T, from, to *Session) (one, other *Stream) {
+	t.Helper()
+	accepted := make(chan *Stream, 1)
+	go func() {
+		in, err := to.Accept(t.Context())
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		st, err := in.Accept()
+		if err != nil {
+			t.Error(err)
+		}
+		accepted <- st
+	}()
+	st, err := from.Open(t.Context(), &tunnelpb.Open{Hostname: "db"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return st, <-accepted
+}
+
+// TestTunnel16ResetOfAStuckJoin joins two streams of a session, of which one is read by nobody, and resets the other, whose bytes wait.
+func TestTunnel16ResetOfAStuckJoin(t *testing.T) {
+	onCarriers(t, func(t *testing.T, c Carrier) {
+		synctest.Test(t, func(t *testing.T) {
+			sim := simulate(t, c, path{delay: time.Millisecond}, &Server{})
+			defer sim.stop()
+			client, near := opened(t, sim.dialled, sim.served)
+			far, origin := opened(t, sim.served, sim.dialled)
+			ended := make(chan error, 1)
+			stream.Join(context.Background(), near, far, func(_ stream.Stats, err error) { ended <- err })
+			wrote := make(chan error, 1)
+			go func() {
+				_, err := client.Write(make([]byte, 16<<20)) // more than the windows
+				wrote <- err
+			}()
+			time.Sleep(time.Minute)
+			_ = client.Reset(stream.CodeCancelled)
+			<-wrote
+			select {
+			case err := <-ended:
+				var reset *stream.ResetError
+				if !errors.As(err, &reset) || reset.Code != stream.CodeCancelled {
+					t.Errorf("the join ended with %v, want the client's reset", err)
+				}
+			case <-time.After(time.Second):
+				t.Error("the join goes on")
+			}
+			if _, err := io.Copy(io.Discard, origin); err == nil {
+				t.Error("the origin reads a clean end")
+			}
 			_ = origin.Close()
 		})
 	})

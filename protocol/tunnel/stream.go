@@ -69,6 +69,16 @@ func (s *Stream) Write(p []byte) (int, error) { return s.conn.Write(p) }
 // WaitRead implements stream.Conn.
 func (s *Stream) WaitRead() error { return s.conn.WaitRead() }
 
+// WhenReset calls f, in a goroutine of its own, with the error that reading fails with once the peer has reset the stream, though nobody
+// reads. stop lets it be. A reset that comes after this side's CloseWrite may be passed over. It is called once.
+func (s *Stream) WhenReset(f func(error)) (stop func() bool) {
+	return s.conn.whenAborted(func() {
+		if err := s.conn.wasReset(); err != nil {
+			f(err)
+		}
+	})
+}
+
 // CloseWrite implements stream.Conn.
 func (s *Stream) CloseWrite() error { return s.conn.CloseWrite() }
 

@@ -251,6 +251,15 @@ func (s *yamuxStream) explain(err error) error {
 	return &SessionError{Err: err}
 }
 
+func (s *yamuxStream) wasReset() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dead == nil || !s.dead.Remote {
+		return nil
+	}
+	return s.dead
+}
+
 func (s *yamuxStream) LocalAddr() net.Addr  { return s.link.ws.local }
 func (s *yamuxStream) RemoteAddr() net.Addr { return s.link.ws.remote }
 
