@@ -248,6 +248,35 @@ func TestClientSweepsIdleSessions(t *testing.T) {
 	}
 }
 
+// TestClientForgetsSessionsThatHaveEnded: one whose service token is gone is not asked for again, and would keep its memory until the link is
+// idle.
+func TestClientForgetsSessionsThatHaveEnded(t *testing.T) {
+	cert := tunneltest.NewCertificate(t)
+	relay := &fakeRelay{secret: "s"}
+	addr, _ := tunneltest.Start(t, relay.server(), cert, tunneltest.Passes)
+	c := newClient(t, cert, addr)
+	s, err := c.Dial(t.Context(), Target{Hostname: "db.example", ClientID: "id", ClientSecret: "s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Close()
+	(<-relay.sessions).Close(stream.CodeRevoked, "killed by the test")
+	l, err := c.link(credential{id: "id", secret: "s"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	deadline := time.Now().Add(time.Minute)
+	for held := 1; held > 0; {
+		if time.Now().After(deadline) {
+			t.Fatal("the session that has ended is still there")
+		}
+		c.sweep(time.Now())
+		l.mu.Lock()
+		held = len(l.current) + len(l.retired)
+		l.mu.Unlock()
+	}
+}
+
 // TestClientUsesTheRelaysThatAWelcomeNames: one that was told of one relay finds others when that one is gone.
 func TestClientUsesTheRelaysThatAWelcomeNames(t *testing.T) {
 	cert := tunneltest.NewCertificate(t)

@@ -229,9 +229,9 @@ func (l *link) streams() int {
 	return n
 }
 
-// sweep takes out what has no streams: retired sessions, and the current ones too when the link is idle. It returns them for closing,
-// and whether none is left. Beside others one without streams is retired, and closed by a later sweep: an open may be on its way. In
-// its time it looks for something better than WebSocket.
+// sweep takes out what has no streams: sessions that have ended or are retired, and the current ones too when the link is idle. It
+// returns them for closing, and whether none is left. Beside others one without streams is retired, and closed by a later sweep: an
+// open may be on its way. In its time it looks for something better than WebSocket.
 func (l *link) sweep(now time.Time, idle bool) (unused []*tunnel.Session, empty bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -245,7 +245,7 @@ func (l *link) sweep(now time.Time, idle bool) (unused []*tunnel.Session, empty 
 	for _, s := range slices.Clone(l.current) {
 		switch {
 		case s.Streams() > 0:
-		case idle:
+		case idle, s.Err() != nil:
 			l.current = slices.DeleteFunc(l.current, func(c *tunnel.Session) bool { return c == s })
 			unused = append(unused, s)
 		case len(l.current) > 1:
