@@ -182,6 +182,11 @@ func (r *Relay) serveConnector(ctx context.Context, s *tunnel.Session) {
 			return
 		}
 		if err := r.configure(ctx, b, t); err != nil {
+			if registered && errors.Is(err, context.DeadlineExceeded) && ctx.Err() == nil {
+				// Its carrier may be blocked, which its streams survive. It is asked again; Watch ends a session that is dead.
+				log.Warn("connector is slow to take its rules, and goes on with those that it has", "version", t.ConfigVersion)
+				continue
+			}
 			log.Warn("connector does not take its rules", "err", err)
 			s.Close(stream.CodeProtocol, "the ingress was not taken in time")
 			return
