@@ -104,7 +104,7 @@ func TestMissAllocates(t *testing.T) {
 		name string
 		ask  []byte
 		most float64
-	}{{"a new text", pgwire.AppendQuery(nil, sql+first), 12}, {"a new parameter", pgwire.AppendMessage(parameter, pgwire.MsgSync), 16}} {
+	}{{"a new text", pgwire.AppendQuery(nil, sql+first), 9}, {"a new parameter", pgwire.AppendMessage(parameter, pgwire.MsgSync), 14}} {
 		conn := hijack(t, w)
 		at := bytes.Index(m.ask, []byte(first))
 		n, _ := strconv.Atoi(first)

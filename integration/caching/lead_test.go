@@ -3,6 +3,7 @@ package caching
 import (
 	"context"
 	"fmt"
+	"io"
 	"runtime"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/sluicedb/sluice/protocol/pgwire"
 	"github.com/sluicedb/sluice/proxy/postgres"
 	"github.com/sluicedb/sluice/proxy/query"
 )
@@ -183,5 +185,48 @@ func TestCache33LeaderThatDoesNotRead(t *testing.T) {
 	open()
 	if got := <-followed; len(got) < 2_000_000 {
 		t.Errorf("%d bytes: %.100q", len(got), got)
+	}
+}
+
+// TestMissIsHadAtOnce: a result that has just been answered with is a hit for whoever asks next, though it is stored behind the
+// answer: for another client, for one that has sent the same question right behind, and for nobody behind a write.
+func TestMissIsHadAtOnce(t *testing.T) {
+	s, direct := tables(t, "create table NAME.t as select i as id from generate_series(1, 10) i")
+	w := newWorld(t)
+	w.ready(t, s+".t")
+	text := func(i int) string { return fmt.Sprintf("select max(id), %d from %s.t", i, s) }
+	first, second, writer := w.simply(t), w.simply(t), w.simply(t)
+	const times = 300
+	want := make([]query.Status, 0, 2*times)
+	for range times {
+		want = append(want, query.StatusMiss, query.StatusHit)
+	}
+	w.expect(t, "two clients", func() {
+		for i := range times {
+			if a, b := rows(t, first, text(i)), rows(t, second, text(i)); a != b {
+				t.Fatalf("%q, then %q", a, b)
+			}
+		}
+	}, want...)
+	conn := hijack(t, w)
+	w.expect(t, "one client's two questions at once", func() {
+		for i := range times {
+			ask := pgwire.AppendQuery(nil, text(times+i))
+			reply := 2 * roundTrip(t, conn, pgwire.AppendQuery(nil, text(2*times+i)))
+			if _, err := conn.Write(append(ask, ask...)); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := io.ReadFull(conn, make([]byte, reply)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}, append(want, slices.Repeat([]query.Status{query.StatusMiss}, times)...)...)
+	w.quiet(t)
+	for i := range times {
+		rows(t, first, text(3*times+i))
+		exec(t, writer, fmt.Sprintf("insert into %s.t values (%d)", s, 100+i))
+		if got, want := rows(t, second, text(3*times+i)), rows(t, direct, text(3*times+i)); got != want {
+			t.Fatalf("behind a write: %q, want %q", got, want)
+		}
 	}
 }

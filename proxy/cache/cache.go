@@ -55,6 +55,8 @@ type Cache struct {
 	began        time.Time
 	steady       func(time.Time) int64 // nanoseconds from began on, whatever the clock is set to
 
+	big atomic.Int64 // entries of large: most keys need not be looked up there
+
 	seed maphash.Seed
 	mu   sync.Mutex
 	seen map[uint64]int64 // large keys asked for once, until when they count
@@ -74,7 +76,8 @@ func New(cfg Config) *Cache {
 	large := cfg.MaxBytes / largeShare
 	c := &Cache{cfg: cfg, seed: maphash.MakeSeed(), seen: make(map[uint64]int64), began: cfg.Now()}
 	c.steady = func(t time.Time) int64 { return int64(t.Sub(c.began)) }
-	c.small, c.large = c.store(cfg.MaxBytes-large), c.store(large)
+	c.small = c.store(cfg.MaxBytes-large, func() {})
+	c.large = c.store(large, func() { c.big.Add(-1) })
 	return c
 }
 
@@ -94,7 +97,7 @@ func (u *upkeep) do(maintain func()) {
 	maintain()
 }
 
-func (c *Cache) store(maxBytes int64) *otter.Cache[string, *Entry] {
+func (c *Cache) store(maxBytes int64, deleted func()) *otter.Cache[string, *Entry] {
 	return otter.Must(&otter.Options[string, *Entry]{
 		MaximumWeight: uint64(maxBytes),
 		Executor:      new(upkeep).do,
@@ -106,6 +109,7 @@ func (c *Cache) store(maxBytes int64) *otter.Cache[string, *Entry] {
 			s := e.Value.stamp.owner
 			s.entries.Add(-1)
 			s.bytes.Add(-e.Value.weight(e.Key))
+			deleted()
 		},
 	})
 }
@@ -276,6 +280,9 @@ func (s *Space) Get(key []byte) (*Entry, State, time.Duration) {
 	k := unsafe.String(unsafe.SliceData(key), len(key))
 	e, ok := s.cache.small.GetIfPresent(k)
 	if !ok {
+		if s.cache.big.Load() == 0 {
+			return nil, Absent, 0
+		}
 		if e, ok = s.cache.large.GetIfPresent(k); !ok {
 			return nil, Absent, 0
 		}
@@ -334,7 +341,8 @@ func (s *Space) put(f *Flight, body [][]byte) bool {
 	if size > secondSight && !s.cache.sighted(key, now.steady, life) {
 		return false
 	}
-	to, other := s.cache.small, s.cache.large
+	c := s.cache
+	to, other := c.small, c.large
 	if size > largeResult {
 		to, other = other, to
 	}
@@ -344,7 +352,13 @@ func (s *Space) put(f *Flight, body [][]byte) bool {
 	}
 	s.entries.Add(1)
 	s.bytes.Add(weight)
+	if to == c.large {
+		c.big.Add(1)
+	}
 	to.Set(key, e)
+	if other == c.large && c.big.Load() == 0 {
+		return true
+	}
 	if _, ok := other.GetIfPresent(key); ok {
 		other.Invalidate(key)
 	}

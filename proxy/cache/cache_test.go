@@ -529,6 +529,77 @@ func TestSpacesKnowTheirSize(t *testing.T) {
 	}
 }
 
+// TestFinished: a result that has come to an end and is yet to be stored is had by all who ask for it, like one that
+// is stored, but for those behind a write.
+func TestFinished(t *testing.T) {
+	c, s, k := newTest(t, 1<<20)
+	finished := func(key string) *Flight {
+		st, _ := s.Stamp([]uint32{1})
+		r, lead := s.Join([]byte(key), st, nil)
+		if !lead {
+			t.Fatalf("%s: joined another flight", key)
+		}
+		_ = r.Flight().Write([]byte("rows"))
+		r.Flight().Finish(nil)
+		r.Leave()
+		if n := c.Stats().Recording; n != 0 {
+			t.Errorf("%s: %d bytes count as being received", key, n)
+		}
+		return r.Flight()
+	}
+	again := func(key string) (r *Reader, lead bool) {
+		st, _ := s.Stamp([]uint32{1})
+		return s.Join([]byte(key), st, nil)
+	}
+
+	f := finished("asked again")
+	r, lead := again("asked again")
+	if got, err := r.Next(nil); lead || !r.Late() || string(got) != "rows" || err != nil {
+		t.Errorf("who asked again read %q, %v, late: %v, first: %v", got, err, r.Late(), lead)
+	}
+	if got, state := get(s, "asked again"); state != Fresh || got != "rows" || !f.Store() {
+		t.Errorf("asked for again: %q, %v", got, state)
+	}
+	f.Recycle()
+	if r.Leave(); f.space != s {
+		t.Error("a flight was taken back that somebody read")
+	}
+
+	f = finished("stored")
+	for range 2 {
+		if !f.Store() {
+			t.Error("not stored")
+		}
+	}
+	if f.Recycle(); f.space != nil {
+		t.Error("a flight was not taken back that nobody reads")
+	}
+
+	f = finished("written to")
+	s.Bump(Write{Tables: []uint32{1}})
+	if r, lead := again("written to"); !lead || f.Store() {
+		t.Error("a result of before a write was returned or stored")
+	} else {
+		r.Flight().End(errors.New("no"))
+		r.Leave()
+	}
+
+	f = finished("outlived")
+	k.advance(time.Minute)
+	if r, lead = again("outlived"); !lead {
+		t.Fatal("joined what is not fresh any more")
+	}
+	_ = r.Flight().Write([]byte("newer"))
+	r.Flight().End(nil)
+	r.Leave()
+	if f.Store(); len(s.flights) != 0 {
+		t.Errorf("%d flights are left", len(s.flights))
+	}
+	if got, state := get(s, "outlived"); state != Fresh || got != "newer" {
+		t.Errorf("%q, %v behind what was stored late", got, state)
+	}
+}
+
 func TestSuspended(t *testing.T) {
 	c, s, _ := newTest(t, 1<<20)
 	put(t, s, "k", []byte("rows"), 1)

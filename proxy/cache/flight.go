@@ -2,8 +2,8 @@ package cache
 
 import (
 	"errors"
-	"slices"
 	"sync"
+	"time"
 	"unsafe"
 )
 
@@ -34,6 +34,8 @@ type Flight struct {
 	unstored bool // it is too large, or not fit to be stored
 	passing  bool // what is read is dropped
 	ended    bool
+	settled  bool // it has ended, and was stored where it is fit for that
+	joined   bool // it has had more readers than the one that Join made with it
 	deserted bool // all readers have left, and its query is being cancelled
 	stored   bool
 	oversize bool
@@ -54,31 +56,34 @@ type Flight struct {
 	piece [1][]byte
 }
 
-// A Reader reads a flight from its start.
-type Reader struct {
-	f     *Flight
-	chunk int // number of the next chunk
-	off   int // in it
-	any   bool
-	lead  bool // it is told the flight's error in any case
-}
-
 // Join returns a reader of the flight for a key. Where there is none whose stamp is
 // still current, and that began less than the age of a fresh result ago, it makes one of st: then lead is true, and the caller must see to
 // it that the flight is written and ended. left is called at most once, from any
 // goroutine, when all readers have left a flight that has not ended.
 func (s *Space) Join(key []byte, st *Stamp, left func()) (r *Reader, lead bool) {
+	r, lead = s.join(key, st, left)
+	if r.late { // what it has is asked for again: it is not for its own leader to store it in time
+		r.f.Store()
+	}
+	return r, lead
+}
+
+func (s *Space) join(key []byte, st *Stamp, left func()) (r *Reader, lead bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if f, ok := s.flights[unsafe.String(unsafe.SliceData(key), len(key))]; ok && s.current(f.stamp) && f.sent.age(s.cache.moment()) < s.Policy().MaxAge {
+	now := s.cache.moment()
+	if f, ok := s.flights[unsafe.String(unsafe.SliceData(key), len(key))]; ok && s.current(f.stamp) && f.sent.age(now) < s.Policy().MaxAge {
 		if r := f.reader(); r != nil {
 			return r, false
 		}
+	} else if ok { // what takes its place is newer, whichever is stored last
+		f.Unstored()
 	}
-	f := s.newFlight(string(key), st)
+	f := s.newFlight(string(key), st, now)
 	f.left = left
-	r = f.reader()
-	r.lead = true
+	r = &f.own // nobody else knows of f
+	r.f, r.lead = f, true
+	f.readers = append(f.readers, r)
 	return r, true
 }
 
@@ -90,14 +95,28 @@ func (s *Space) Lead(key []byte, st *Stamp) *Flight {
 	if _, ok := s.flights[unsafe.String(unsafe.SliceData(key), len(key))]; ok {
 		return nil
 	}
-	return s.newFlight(string(key), st)
+	return s.newFlight(string(key), st, s.cache.moment())
 }
 
-func (s *Space) newFlight(key string, st *Stamp) *Flight {
-	f := &Flight{space: s, key: key, stamp: st, sent: s.cache.moment()}
+func (s *Space) newFlight(key string, st *Stamp, now moment) *Flight {
+	f := flights.Get().(*Flight)
+	f.space, f.key, f.stamp, f.sent = s, key, st, now
 	f.readers, f.body = f.few[:0], f.piece[:0]
 	s.flights[key] = f
 	return f
+}
+
+// flights are those that Recycle took back.
+var flights = sync.Pool{New: func() any { return new(Flight) }}
+
+// Recycle takes a flight back that was stored and that nobody but its leader has read,
+// who has left it. Its leader must not touch it any more, nor its reader.
+func (f *Flight) Recycle() {
+	if f.joined || !f.settled || len(f.readers) > 0 { // nobody can join it any more, so what is read here stays as it is
+		return
+	}
+	*f = Flight{}
+	flights.Put(f)
 }
 
 // forget takes f out of the table, so that nobody joins it any more.
@@ -115,17 +134,12 @@ func (f *Flight) reader() *Reader {
 	if f.ended && f.err != nil || f.passing || f.deserted {
 		return nil
 	}
-	r := &f.own
-	if r.f != nil {
-		r = new(Reader)
-	}
-	r.f = f
+	r := new(Reader)
+	r.f, r.late = f, f.ended
+	f.joined = true
 	f.readers = append(f.readers, r)
 	return r
 }
-
-// Flight is what r reads.
-func (r *Reader) Flight() *Flight { return r.f }
 
 // Write adds to the result, and wakes who waits for it. It copies p. Where the result is
 // too large to be stored it blocks while the slowest reader is far behind.
@@ -249,21 +263,46 @@ func (f *Flight) Unstored() {
 	f.unstored = true
 }
 
-// End ends the flight. With an error the reader that Join made with the flight and
-// those who have read something are told so, the others ErrAlone. Without one the result is stored, if nothing was
-// written to its tables since the flight began.
+// End is Finish and Store.
 func (f *Flight) End(err error) {
+	f.Finish(err)
+	f.Store()
+}
+
+// Finish ends the flight. With an error the reader that Join made with the flight and
+// those who have read something are told so, the others ErrAlone. Without one the result
+// is yet to be stored: the caller must see to it that Store is called. Who asks for
+// it before that joins the flight.
+func (f *Flight) Finish(err error) {
 	f.mu.Lock()
-	if !f.unstored && err == nil && f.space.current(f.stamp) {
-		f.stored = f.space.put(f, compact(f.body, f.size))
-	}
+	defer f.mu.Unlock()
 	f.space.cache.recording.Add(-f.charged)
 	f.charged = 0
 	f.ended, f.err = true, err
 	wake(&f.changed)
+}
+
+// Store stores the result of a flight that has ended without an error, if it is fit for that and nothing was
+// written to its tables since the flight began, and reports whether it was stored. All
+// calls but the first only report.
+func (f *Flight) Store() bool {
+	f.mu.Lock()
+	if !f.ended || f.settled {
+		defer f.mu.Unlock()
+		return f.stored
+	}
+	f.settled = true
+	if !f.unstored && f.err == nil && f.space.current(f.stamp) {
+		f.stored = f.space.put(f, compact(f.body, f.size))
+	}
+	stored := f.stored
 	f.mu.Unlock()
 	f.forget()
+	return stored
 }
+
+// Age is how long ago the flight began.
+func (f *Flight) Age() time.Duration { return f.sent.age(f.space.cache.moment()) }
 
 // compact brings a small body into one piece of its own size.
 func compact(body [][]byte, size int64) [][]byte {
@@ -290,75 +329,4 @@ func (f *Flight) Size() int64 {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.size
-}
-
-// ErrStopped is returned by Next when it was told not to wait any longer.
-var ErrStopped = errors.New("stopped")
-
-// Ready reports whether Next would not wait.
-func (r *Reader) Ready() bool {
-	r.f.mu.Lock()
-	defer r.f.mu.Unlock()
-	i := r.chunk - r.f.first
-	return r.f.ended || i < len(r.f.body) && (len(r.f.body[i]) > r.off || i+1 < len(r.f.body))
-}
-
-// Next returns what comes next, nil at the end. It waits for it until stop is closed
-// (then the error is ErrStopped).
-func (r *Reader) Next(stop <-chan struct{}) ([]byte, error) {
-	f := r.f
-	f.mu.Lock()
-	for {
-		if i := r.chunk - f.first; i < len(f.body) {
-			if b := f.body[i][r.off:]; len(b) > 0 {
-				r.any = true
-				if r.off += len(b); r.off == cap(f.body[i]) {
-					r.chunk, r.off = r.chunk+1, 0
-				}
-				wake(&f.drained)
-				f.mu.Unlock()
-				return b, nil
-			}
-			if i+1 < len(f.body) { // the chunk was not filled up
-				r.chunk, r.off = r.chunk+1, 0
-				continue
-			}
-		}
-		if f.ended {
-			err := f.err
-			f.mu.Unlock()
-			if err != nil && !r.any && !r.lead {
-				err = ErrAlone
-			}
-			return nil, err
-		}
-		wait := waiting(&f.changed)
-		f.mu.Unlock()
-		select {
-		case <-wait:
-		case <-stop:
-			return nil, ErrStopped
-		}
-		f.mu.Lock()
-	}
-}
-
-// Leave ends reading. It must be called once, also after the end.
-func (r *Reader) Leave() {
-	f := r.f
-	f.mu.Lock()
-	if i := slices.Index(f.readers, r); i >= 0 {
-		f.readers = slices.Delete(f.readers, i, i+1)
-	}
-	last := len(f.readers) == 0 && !f.ended
-	left := f.left
-	if last {
-		f.left = nil
-		f.deserted = left != nil // whoever asks from now on asks anew
-	}
-	wake(&f.drained)
-	f.mu.Unlock()
-	if last && left != nil {
-		left()
-	}
 }

@@ -127,6 +127,7 @@ func (c *client) awaitTidy() error {
 
 // lookUp is answer for a group whose statement is known.
 func (c *client) lookUp(g group) (int, error) {
+	c.store() // of what came before, which may be the same
 	r := c.db.results
 	c.missed = missedCatalog
 	if !r.Ready() {
@@ -140,9 +141,14 @@ func (c *client) lookUp(g group) (int, error) {
 	buf := keys.Get().(*[]byte)
 	defer keys.Put(buf)
 	ask := asked{group: g, session: session, settings: settings, scope: r.Space.Scope()} // before the verdict: see results.Results.Keep
-	ask.verdict = r.Statements.Again(c.verdict, g.text)
 	if len(g.text) <= keptText {
-		c.verdict = ask.verdict
+		if c.scratch == nil {
+			c.scratch = new(query.Scratch)
+		}
+		c.verdict = r.Statements.AgainIn(c.scratch, c.verdict, g.text)
+		ask.verdict = c.verdict
+	} else {
+		ask.verdict = r.Statements.Again(c.verdict, g.text)
 	}
 	if ask.verdict.Status != query.StatusMiss {
 		return 0, nil // which the message's own way counts

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sluicedb/sluice/protocol/pgwire"
 	"github.com/sluicedb/sluice/protocol/stream/bufconn"
+	"github.com/sluicedb/sluice/proxy/cache"
 	"github.com/sluicedb/sluice/proxy/pool"
 	"github.com/sluicedb/sluice/proxy/query"
 )
@@ -42,6 +43,9 @@ type client struct {
 	pumping bool          // a goroutine passes replies on
 	pumped  chan struct{} // closed when it has ended
 	runner  *runner       // for its next flight; nil: there is none yet
+
+	unstored *cache.Flight // has ended, and is to be stored when the driver has its answer; nil: none
+	recycles bool          // nobody else of this package knows unstored
 
 	mail mailbox // has its own lock
 
@@ -118,6 +122,7 @@ type talk struct {
 	altered     bool           // a command that changes the catalog was told of in this transaction
 	missed      int            // why what comes now was not looked up
 	verdict     *query.Verdict // on what was looked up last, if it is short
+	scratch     *query.Scratch // of verdict; nil: there is none yet
 }
 
 // A partial is a message that is longer than what has been read of it.
@@ -159,7 +164,8 @@ func (c *client) steps() error {
 				continue
 			}
 		}
-		if err := c.step(); err != nil {
+		err := c.step()
+		if c.store(); err != nil {
 			return err
 		}
 		if c.taking.left == 0 { // Fill looks for a header where there is no buffer

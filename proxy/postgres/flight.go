@@ -37,16 +37,21 @@ func (c *client) ask(a *asked) (int, error) {
 	began := time.Now()
 	reader, lead := r.Space.Join(a.key, st, c.runner.canceled)
 	defer reader.Leave()
-	stop := c.wait()
+	stop := c.wait(began)
 	defer c.waited()
 	if lead {
 		c.lead(a, reader.Flight())
 	}
 	n, err := c.follow(a, reader, lead, stop)
 	if n > 0 && err == nil {
-		if _, oversized := reader.Flight().Stored(); oversized {
+		f := reader.Flight()
+		switch _, oversized := f.Stored(); {
+		case oversized:
 			r.Count(query.StatusOversizedResult)
-		} else {
+		case reader.Late():
+			r.Hit(c.id, uint32(f.Size()), f.Age())
+			a.verdict.Use().Hit()
+		default:
 			r.Count(query.StatusMiss)
 		}
 		if took := time.Since(began); lead {
@@ -318,10 +323,10 @@ func (c *client) failFlight(a *asked, err error, headed bool) (int, error) {
 	return a.size, nil
 }
 
-// wait notes that the client waits for a flight. What it returns is closed when the
+// wait notes that the client waits for a flight, since now. What it returns is closed when the
 // client is to wait no longer.
-func (c *client) wait() <-chan struct{} {
-	c.since.Store(time.Now().UnixNano())
+func (c *client) wait(now time.Time) <-chan struct{} {
+	c.since.Store(now.UnixNano())
 	c.leaseMu.Lock()
 	defer c.leaseMu.Unlock()
 	if c.flight == nil || c.flightLeft {
@@ -363,12 +368,13 @@ func (c *client) leftFlight() bool {
 
 // A track follows the messages in a stream of bytes.
 type track struct {
-	head []byte // of a header that is not whole
-	left int    // bytes to come of the message
+	head [pgwire.HeaderSize]byte // of a header that is not whole
+	has  int                     // bytes of it
+	left int                     // bytes to come of the message
 }
 
 // inside reports whether a message is not whole yet.
-func (t *track) inside() bool { return t.left > 0 || len(t.head) > 0 }
+func (t *track) inside() bool { return t.left > 0 || t.has > 0 }
 
 func (t *track) advance(b []byte) {
 	for len(b) > 0 {
@@ -378,11 +384,11 @@ func (t *track) advance(b []byte) {
 			b = b[n:]
 			continue
 		}
-		n := min(pgwire.HeaderSize-len(t.head), len(b))
-		t.head = append(t.head, b[:n]...)
-		if b = b[n:]; len(t.head) == pgwire.HeaderSize {
+		n := copy(t.head[t.has:], b)
+		t.has += n
+		if b = b[n:]; t.has == pgwire.HeaderSize {
 			t.left = int(binary.BigEndian.Uint32(t.head[1:])) - 4
-			t.head = t.head[:0]
+			t.has = 0
 		}
 	}
 }

@@ -22,6 +22,7 @@ type flightConn struct {
 	flight    *cache.Flight
 	refreshed *cache.Entry // in whose place the result is to be; nil: none
 	finished  bool         // the flight has ended
+	later     bool         // a small result is stored by who asked first, behind the answer to its driver
 
 	asks     []byte // what is asked
 	in       []byte // what is still to be
@@ -74,14 +75,23 @@ func (f *flightConn) finish() {
 			f.flight.Unstored()
 		}
 	}
-	f.flight.End(f.ended())
-	stored, _ := f.flight.Stored()
-	if stored {
-		f.db.results.Stored.Add(uint64(f.flight.Size()))
+	f.flight.Finish(f.ended())
+	if f.later = f.later && f.flight.Size() <= inlineReply; f.later {
+		return
 	}
+	stored := f.db.store(f.flight)
 	if f.refreshed != nil {
 		f.db.results.Space.Refreshed(f.refreshed, stored)
 	}
+}
+
+// store stores the result of a flight that has ended.
+func (d *Database) store(f *cache.Flight) bool {
+	stored := f.Store()
+	if stored {
+		d.results.Stored.Add(uint64(f.Size()))
+	}
+	return stored
 }
 
 // Read implements net.Conn.

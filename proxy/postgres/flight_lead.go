@@ -32,11 +32,14 @@ func (c *client) lead(a *asked, f *cache.Flight) {
 		return
 	}
 	in := r.prepare(c, a, f, nil)
-	in.led = true
+	in.led, r.side.later = true, true
 	c.leads(in)
 	err := in.steps()
 	c.leads(nil)
 	if errors.Is(err, errHandOver) {
+		if r.side.later = r.side.later && r.side.finished; r.side.later {
+			c.unstored = f
+		}
 		c.s.work.Go(func() {
 			in.goOn()
 			r.leave()
@@ -44,10 +47,25 @@ func (c *client) lead(a *asked, f *cache.Flight) {
 		return
 	}
 	in.end()
-	r.leave()
+	if r.leave(); r.side.later {
+		c.unstored, c.recycles = f, true
+	}
+	r.side.flight = nil
 	if r.rested() {
-		r.side.flight = nil
 		c.runner = r
+	}
+}
+
+// store stores the result that the client has led a flight for, when its driver has the
+// answer: that takes as long as some of what the driver waits for. Others who ask for the same meanwhile get it of the flight.
+func (c *client) store() {
+	f, recycles := c.unstored, c.recycles
+	if f == nil {
+		return
+	}
+	c.unstored, c.recycles = nil, false
+	if c.db.store(f); recycles {
+		f.Recycle()
 	}
 }
 

@@ -110,28 +110,41 @@ func (c *Classifier) Known(text []byte) *Verdict {
 
 // Again is Judge for a text that may be the one that v, which may be nil, is the verdict
 // on: most clients ask the same again and again.
-func (c *Classifier) Again(v *Verdict, text []byte) *Verdict {
+func (c *Classifier) Again(v *Verdict, text []byte) *Verdict { return c.AgainIn(nil, v, text) }
+
+// AgainIn is Again for who asks one thing after the other: a verdict that it has to make is
+// in s, until it is called with s again. With nil each is one of its own.
+func (c *Classifier) AgainIn(s *Scratch, v *Verdict, text []byte) *Verdict {
 	if v != nil && v.era == c.current.Load().n && v.Text == string(text) {
 		return v
 	}
-	return c.Judge(text)
+	return c.judge(s, text)
+}
+
+// A Scratch has room for one verdict, on a text that is like one of before. The zero value is ready to be used.
+type Scratch struct {
+	verdict Verdict
+	text    []byte
 }
 
 // Judge returns the verdict on a text, of the parser where there is none yet on one like
 // it. A text that is like one of before is kept when it is seen again.
-func (c *Classifier) Judge(text []byte) *Verdict {
+func (c *Classifier) Judge(text []byte) *Verdict { return c.judge(nil, text) }
+
+func (c *Classifier) judge(s *Scratch, text []byte) *Verdict {
 	if len(text) > MaxText {
 		return &Verdict{Status: StatusOversizedQuery, Reason: tooLong, Effect: Effect{All: true, DDL: true}, use: &c.uses.others}
 	}
 	e := c.current.Load()
 	sighted := e.like == nil || e.like.sighted(text)
 	if sighted { // else it is most likely new, and to find that out costs as much as the rest
+		s = nil
 		if v, ok := e.verdicts.GetIfPresent(unsafeString(text)); ok {
 			return v
 		}
 	}
 	if e.like != nil {
-		if v := e.like.of(e.source, text); v != nil {
+		if v := e.like.of(s, e.source, text); v != nil {
 			if sighted {
 				e.verdicts.Set(string(text), v)
 			}

@@ -47,9 +47,9 @@ func (k *skeletons) sighted(text []byte) bool {
 	return false
 }
 
-// of returns a verdict on a text of the same skeleton with the text's own normal form,
-// nil where there is none.
-func (k *skeletons) of(source Source, text []byte) *Verdict {
+// of returns a verdict on a text of the same skeleton with the text's own normal form, in s
+// unless that is nil; nil where there is none.
+func (k *skeletons) of(s *Scratch, source Source, text []byte) *Verdict {
 	buf := bones.Get().(*[]byte)
 	defer bones.Put(buf)
 	normal, skeleton, ok := source.Skeleton((*buf)[:0], text)
@@ -61,9 +61,15 @@ func (k *skeletons) of(source Source, text []byte) *Verdict {
 	if !ok {
 		return nil
 	}
-	v := *like
-	v.Text = string(normal)
-	return &v
+	if s == nil {
+		v := *like
+		v.Text = string(normal)
+		return &v
+	}
+	s.text = append(s.text[:0], normal...)
+	s.verdict = *like
+	s.verdict.Text = unsafeString(s.text)
+	return &s.verdict
 }
 
 // put keeps a verdict for the texts of its own text's skeleton, where constants have no part

@@ -73,7 +73,7 @@ func TestCache46Skeletons(t *testing.T) {
 	e := k.current.Load()
 	shared := 0
 	check := func(sql string) {
-		got := e.like.of(source, []byte(sql))
+		got := e.like.of(nil, source, []byte(sql))
 		if got == nil {
 			k.Judge([]byte(sql))
 			return
