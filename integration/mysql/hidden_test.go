@@ -103,6 +103,37 @@ func TestPooling59Hidden(t *testing.T) {
 	})
 }
 
+// TestPooling59Charset: what a statement leaves is nobody else's, however the session's character set has
+// the server read it.
+func TestPooling59Charset(t *testing.T) {
+	onBoth(t, func(t *testing.T, s server) {
+		for _, queries := range [][]string{
+			{"SELECT 1 --\x7f '\n, @hidden := 'secret' -- '"},
+			{"SET NAMES latin1", "SELECT 1 --\xa0'\n, @hidden := 0x41 -- '"},
+			{"SET NAMES cp850", "SELECT 1 --\xff'\n, @hidden := 0x41 -- '"},
+			{"SET NAMES cp852", "SELECT 'secret' INTO\xff@hidden"},
+			{"SET NAMES gbk", "SELECT 1 AS \x81`, @hidden := 0x41 -- `"},
+			{"SET NAMES sjis", "SELECT 1 AS \x81`, @hidden := 0x41 -- `"},
+			{"SET NAMES gbk", "SELECT 1 AS \x81`, @hidden := 0x41; SET NAMES utf8mb4; SELECT 1 -- `"},
+		} {
+			w := newWorld(t, s, maxConns(1))
+			a, b := w.raw(t, mywire.CapMultiStatements), w.raw(t)
+			for _, query := range queries {
+				a.send(t, mywire.ComQuery, query)
+				if _, _, failed := a.rows(t, mywire.ComQuery); failed != nil {
+					t.Errorf("%q: %v", query, failed)
+				}
+			}
+			if got := b.value(t, "SELECT @hidden"); got != "" {
+				t.Errorf("behind %q: %q", queries, got)
+			}
+			a.Close()
+			b.Close() // who is welcome for a second
+			w.stop()
+		}
+	})
+}
+
 // TestPooling59Role: a role is nobody else's, whoever has taken it.
 func TestPooling59Role(t *testing.T) {
 	onBoth(t, func(t *testing.T, s server) {

@@ -118,6 +118,7 @@ func (c *client) execute(payload []byte, whole bool) error {
 		return c.answerError(errMalformed)
 	}
 	c.running = n.stmt.leaves
+	c.running.readAs = n.stmt.state
 	if c.missed = missedForm; whole && err == nil {
 		if done, err := c.answerExecute(n, &head, payload); done {
 			return err

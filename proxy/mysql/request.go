@@ -190,6 +190,7 @@ func (c *client) query(payload []byte, whole bool) error {
 		return c.answerError(errMalformed)
 	}
 	c.running = judge(sql)
+	c.running.readAs = c.session.state
 	if !whole {
 		c.running.traits |= unseen
 	}

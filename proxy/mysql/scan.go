@@ -46,12 +46,13 @@ const (
 	foreign                          // it may call what somebody has made, or be read otherwise than it was here
 	staysSet                         // SET ROLE, SET RESOURCE GROUP: what a reset does not take back
 	renames                          // tables, which may be temporary ones
-	escapesWide                      // a backslash or a backtick that may be half of a character
+	oddBytes                         // bytes beyond ASCII that other character sets than UTF-8 may read otherwise
 )
 
 // A judgement is what is known of a text.
 type judgement struct {
 	traits
+	readAs        *state   // the session's when the text was read
 	made, dropped []string // names of temporary tables made, and of tables dropped
 	taken         []string // names of GET_LOCK
 	prepared      []string // names of PREPARE
@@ -208,9 +209,12 @@ func (s *scanner) next() {
 }
 
 func (s *scanner) isWord(c byte) bool {
-	if c == 0xa0 {
+	switch c {
+	case 0xa0:
 		s.sawBlank = true
 		return !s.blank
+	case 0xff: // a blank in cp852, cp866 and keybcs2
+		s.j.traits |= oddBytes
 	}
 	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '_' || c == '$' || c >= 0x80
 }
@@ -220,7 +224,19 @@ func (s *scanner) readWord() {
 	for s.at < len(s.b) && s.isWord(s.b[s.at]) {
 		s.at++
 	}
+	s.noteHalf(from)
+	if s.b[from] == '$' { // what stands between two of $tag$ MySQL may take for a string
+		s.j.traits |= foreign
+	}
 	s.setWord(s.b[from:s.at])
+}
+
+// noteHalf notes whether what follows the word that begins at from may be the second half of a
+// character: 0x40 to 0x7e are in big5, gbk and sjis.
+func (s *scanner) noteHalf(from int) {
+	if s.at > from && s.b[s.at-1] >= 0x80 && s.at < len(s.b) && s.b[s.at] >= '@' && s.b[s.at] <= '~' {
+		s.j.traits |= oddBytes
+	}
 }
 
 func (s *scanner) setWord(text []byte) {
@@ -241,7 +257,7 @@ func (s *scanner) readQuoted(quote byte) {
 	from := s.at
 	for s.at < len(s.b) && s.b[s.at] != quote {
 		if s.b[s.at] == '\\' && s.at > from && s.b[s.at-1] >= 0x80 {
-			s.j.traits |= escapesWide
+			s.j.traits |= oddBytes
 		}
 		if s.b[s.at] == '\\' && quote != '`' {
 			s.sawEscape = true
@@ -253,7 +269,7 @@ func (s *scanner) readQuoted(quote byte) {
 	}
 	s.at = min(s.at, len(s.b))
 	if quote == '`' && s.at > from && s.b[s.at-1] >= 0x80 {
-		s.j.traits |= escapesWide
+		s.j.traits |= oddBytes
 	}
 	s.broken = s.broken || s.at == len(s.b)
 	s.text = s.b[from:s.at]
@@ -277,6 +293,7 @@ func (s *scanner) readVar() {
 		for s.at < len(s.b) && (s.isWord(s.b[s.at]) || s.b[s.at] == '.') {
 			s.at++
 		}
+		s.noteHalf(from)
 		s.setWord(s.b[from:s.at])
 		if s.at > from && s.b[s.at-1] == '.' && s.at < len(s.b) && s.b[s.at] == '`' {
 			s.readQuoted('`')
@@ -294,7 +311,7 @@ func (s *scanner) skipSpace() {
 			s.at++
 		case c == '#':
 			s.skipLine()
-		case c == '-' && len(rest) > 1 && rest[1] == '-' && (len(rest) == 2 || rest[2] <= ' '):
+		case c == '-' && len(rest) > 1 && rest[1] == '-' && s.isComment(rest[2:]):
 			s.skipLine()
 		case c == '*' && s.code && len(rest) > 1 && rest[1] == '/':
 			s.code = false
@@ -305,6 +322,24 @@ func (s *scanner) skipSpace() {
 			return
 		}
 	}
+}
+
+// isComment reports whether two dashes begin a comment, which they do before a blank or a
+// control character. Which bytes are those, but for the first ones of ASCII, depends on the
+// character set.
+func (s *scanner) isComment(behind []byte) bool {
+	if len(behind) == 0 || behind[0] <= ' ' {
+		return true
+	}
+	switch c := behind[0]; {
+	case c == 0x7f:
+		s.j.traits |= foreign
+		return true
+	case c >= 0x80:
+		s.j.traits |= oddBytes
+		return c == 0xa0 && s.blank
+	}
+	return false
 }
 
 func (s *scanner) skipLine() {

@@ -324,7 +324,8 @@ func (s *scanner) transaction(verb string) {
 	switch {
 	case verb == "begin", verb == "start" && second == "transaction":
 		s.j.traits |= begins
-		if second != "" && second != "work" && second != "transaction" { // BEGIN NOT ATOMIC and a block, say
+		ended := s.token == tokenEnd || s.token == tokenMark && s.mark == ';'
+		if !ended && second != "work" && second != "transaction" { // BEGIN NOT ATOMIC and a block, say
 			s.j.traits |= foreign
 		}
 	case verb == "savepoint":

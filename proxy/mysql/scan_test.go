@@ -100,7 +100,18 @@ func TestJudge(t *testing.T) {
 		{"RELEASE SAVEPOINT a", 0},
 		{"ALTER TABLE a RENAME TO b", changesTables | renames},
 		{"RENAME TABLE a TO b", changesTables | renames},
-		{"SELECT '\x95\\', 'it\\'s'", escapesWide},
+		{"SELECT '\x95\\', 'it\\'s'", oddBytes},
+		{"SELECT 1 AS \x81`, @a := 1 -- `", oddBytes},
+		{"SELECT 1 AS caf\xc3\xa9, `\xc3\xa9t\xc3\xa9` FROM t", moves | oddBytes},
+		{"SELECT 'x' INTO\xff@a", oddBytes},
+		{"SELECT 1--\xc3\xa9", oddBytes},
+		{"SELECT 1 --\xa0'\n, @a := 1 -- '", assignsVars | oddBytes},
+		{"SELECT 1 --\x7f '\n, @a := 1 -- '", assignsVars | foreign},
+		{"SELECT 1 --\x01 '\n, @a := 1 -- '", assignsVars},
+		{"CREATE FUNCTION f() RETURNS INT LANGUAGE JAVASCRIPT AS $$ ' $$; SELECT @a := 1 -- '", changesTables | foreign},
+		{"SELECT a$, b$c FROM t", moves},
+		{"BEGIN `p`; END", begins | foreign | several},
+		{"BEGIN;", begins},
 	} {
 		if got := judge([]byte(test.sql)).traits &^ (setsOnly | schemaless | inserts); got != test.want {
 			t.Errorf("judge(%q) = %b, want %b", test.sql, got, test.want)

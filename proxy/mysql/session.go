@@ -95,7 +95,7 @@ func (c *client) autocommit() bool { return c.status.Has(mywire.StatusAutocommit
 func (c *client) noteText(failed bool, before mywire.Status) {
 	l, j := &c.lease, &c.running
 	t := j.traits
-	if t&^(moves|inserts|readsLastID|setsLastID|diagnostics|countsRows|changesTables|loadsLocal|unseen|setsOnly|schemaless|foreign|escapesWide) != 0 {
+	if t&^(moves|inserts|readsLastID|setsLastID|diagnostics|countsRows|changesTables|loadsLocal|unseen|setsOnly|schemaless|foreign|oddBytes) != 0 {
 		if failed && t&several == 0 { // what it has done before goes
 			l.dirty = l.dirty || t&(takesLocks|assignsVars|unmovable|prepares|makesTemps|calls) != 0
 		} else {
@@ -107,7 +107,7 @@ func (c *client) noteText(failed bool, before mywire.Status) {
 			c.noteTransaction(j.traits)
 		}
 	}
-	if t&(calls|foreign|unseen) != 0 || t&escapesWide != 0 && !c.readsPlainly() {
+	if t&(calls|foreign|unseen) != 0 || t&oddBytes != 0 && !(j.readAs.isUTF8() && c.session.state.isUTF8()) {
 		l.dirty = true
 	}
 	if l.holds&holdOneShot != 0 && t&oneShot == 0 && !c.status.Has(mywire.StatusInTrans) &&
@@ -169,10 +169,10 @@ func (c *client) qualified(names []string) []string {
 	return all
 }
 
-// readsPlainly reports whether no byte of the client's texts that looks like a backslash
-// or a backtick is half of a character.
-func (c *client) readsPlainly() bool {
-	charset, set := c.session.state.get("character_set_client")
+// isUTF8 reports whether texts are read as UTF-8, in which no byte of a character beyond
+// ASCII means anything by itself.
+func (s *state) isUTF8() bool {
+	charset, set := s.get("character_set_client")
 	return !set || plainCharsets[charset]
 }
 
