@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/sluicedb/sluice/protocol/mywire"
 )
 
 func TestPooling51UseAndInitDB(t *testing.T) {
@@ -59,6 +61,32 @@ func TestPooling55Autocommit(t *testing.T) {
 		if sets := w.db.Counts().ParamSets - before; sets > 1 {
 			t.Errorf("%d times settings were put in force for one client", sets)
 		}
+	})
+}
+
+// TestPooling55MetadataLocks: with autocommit off no lock of a table outlasts the transaction of its client,
+// also where the server's status shows none.
+func TestPooling55MetadataLocks(t *testing.T) {
+	onBoth(t, func(t *testing.T, s server) {
+		w := newWorld(t, s, maxConns(1))
+		a, other := w.raw(t), s.direct(t, "orders")
+		for name, engine := range map[string]string{"named": "InnoDB", "named_plain": "MyISAM"} {
+			other.exec(t, "DROP TABLE IF EXISTS "+name)
+			other.exec(t, "CREATE TABLE "+name+" (id int) ENGINE="+engine)
+		}
+		other.exec(t, "SET lock_wait_timeout = 60")
+		a.exec(t, "SET autocommit = 0")
+		for _, query := range []string{
+			"SELECT * FROM named_plain", "SELECT nothing FROM named", "SELECT * FROM named LIMIT 0", "EXPLAIN SELECT * FROM named_plain",
+			"INSERT INTO named_plain VALUES (1)", "SELECT * FROM named",
+		} {
+			a.send(t, mywire.ComQuery, query)
+			_, _, _ = a.rows(t, mywire.ComQuery) // one of them fails
+			a.exec(t, "COMMIT")
+			other.exec(t, "ALTER TABLE named COMMENT = 'x', ALGORITHM = COPY")
+			other.exec(t, "ALTER TABLE named_plain COMMENT = 'x', ALGORITHM = COPY")
+		}
+		a.want(t, "SELECT @@autocommit", "0")
 	})
 }
 

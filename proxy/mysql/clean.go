@@ -11,6 +11,7 @@ import (
 type leftovers struct {
 	id     *idAnswer // to be told; nil: nobody waits for it
 	dirty  bool      // to be reset
+	locked bool      // tables may be locked for a transaction that the status did not show
 	spoilt bool      // not for another client
 }
 
@@ -50,7 +51,28 @@ func (s *Server) clean(o *origin, left leftovers) {
 		o.pool().Discard(o)
 		return
 	}
+	if left.locked && !left.dirty && canceled == nil && o.commit() != nil {
+		o.pool().Discard(o)
+		return
+	}
 	o.pool().Put(o)
+}
+
+// commit ends a transaction that the status did not show: with autocommit off MySQL keeps the
+// metadata locks of tables that a statement has named, until the end of a transaction, which
+// it says has begun only where an engine has transactions and was asked for something.
+func (o *origin) commit() error {
+	if err := o.SetDeadline(time.Now().Add(cleanTimeout)); err != nil {
+		return err
+	}
+	if _, err := o.Write(appendCommand(nil, mywire.ComQuery, "COMMIT")); err != nil {
+		return err
+	}
+	if _, err := o.expectOK(); err != nil {
+		return err
+	}
+	o.Release()
+	return o.SetDeadline(noDeadline)
 }
 
 // reset takes the session back to what it was after its login, in one round trip.

@@ -277,7 +277,7 @@ func (c *client) detach() {
 		l.spoilt = true
 	}
 	c.settleWrites(l.spoilt)
-	left := leftovers{id: c.leaveID(), dirty: l.dirty || c.busy() || c.db.cfg.Load().Policy == Reset, spoilt: l.spoilt || l.seen}
+	left := leftovers{id: c.leaveID(), locked: l.locked, dirty: l.dirty || c.busy() || c.db.cfg.Load().Policy == Reset, spoilt: l.spoilt || l.seen}
 	c.lease = lease{}
 	c.status &^= mywire.StatusInTrans | mywire.StatusInTransReadOnly
 	c.give, c.owed = giving{}, 0

@@ -68,6 +68,7 @@ type lease struct {
 	cursors int  // open
 	longs   int  // statements with parameters sent ahead
 	dirty   bool // to be reset before the next client
+	locked  bool // tables may be, with autocommit off, in a transaction that the status does not show
 	spoilt  bool // not for another client
 	seen    bool // something of it is there to be seen, reset or not
 	ids     ids
@@ -117,6 +118,12 @@ func (c *client) noteText(failed bool, before mywire.Status) {
 	}
 	if t&changesTables != 0 && !failed {
 		c.db.statements.retireAll()
+	}
+	switch {
+	case c.autocommit() || t&(ends|several) == ends && !failed:
+		l.locked = false
+	case t&setsOnly == 0:
+		l.locked = true
 	}
 	l.dirty = l.dirty || l.pins != 0
 }
