@@ -433,6 +433,33 @@ func rogue(ln net.Listener) {
 	}
 }
 
+// TestPooling64Status: the status of a session is the server's own from its beginning, because drivers escape strings by it.
+func TestPooling64Status(t *testing.T) {
+	onBoth(t, func(t *testing.T, s server) {
+		admin := s.admin(t)
+		mode := value(t, admin, "SELECT @@GLOBAL.sql_mode")
+		exec(t, admin, "SET GLOBAL sql_mode = CONCAT(@@GLOBAL.sql_mode, ',NO_BACKSLASH_ESCAPES')")
+		defer exec(t, admin, "SET GLOBAL sql_mode = ?", mode)
+		w := newWorld(t, s, maxConns(1))
+		for i := range 2 {
+			a := w.raw(t)
+			if a.send(t, mywire.ComPing, ""); i > 0 { // no origin has said anything before
+				if ok := a.expectOK(t); !ok.Status.Has(mywire.StatusNoBackslashEscapes) {
+					t.Errorf("behind the login: status 0x%x", ok.Status)
+				}
+			} else {
+				a.expectOK(t)
+			}
+			a.want(t, `SELECT '\'`, `\`)
+			a.exec(t, "SET sql_mode = ''")
+			a.send(t, mywire.ComResetConnection, "")
+			if ok := a.expectOK(t); !ok.Status.Has(mywire.StatusNoBackslashEscapes) {
+				t.Errorf("behind COM_RESET_CONNECTION: status 0x%x", ok.Status)
+			}
+		}
+	})
+}
+
 func TestPooling64Capabilities(t *testing.T) {
 	onBoth(t, func(t *testing.T, s server) {
 		w := newWorld(t, s, maxConns(1))

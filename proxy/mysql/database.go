@@ -88,7 +88,8 @@ type Database struct {
 // A welcome is what an origin says of itself.
 type welcome struct {
 	version    string
-	statements int // most prepared statements of the whole server
+	status     mywire.Status // of a new session
+	statements int           // most prepared statements of the whole server
 }
 
 // maxGoodStates bounds goodStates; beyond it settings are tried anew at each attach.

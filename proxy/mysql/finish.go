@@ -58,7 +58,7 @@ func (c *client) finish(before mywire.Status, wrote error) error {
 	}
 	if c.db.cfg.Load().Policy == Reset && c.session.state != c.session.base {
 		c.session.state = c.session.base
-		c.status = c.status&^mywire.StatusAutocommit | statusOf(c.session.base)
+		c.status = c.statusOf(c.session.base)
 	}
 	c.detach() // before the driver reads: the next client need not wait for it
 	return c.writeReplies()

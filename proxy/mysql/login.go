@@ -124,7 +124,7 @@ func (c *client) startSession(charset uint16) {
 	c.leaseMu.Unlock()
 	st := loginState(charset, c.caps, c.db.cfg.Load().Database)
 	c.session = session{base: st, state: st, multi: c.caps.Has(mywire.CapMultiStatements)}
-	c.status = statusOf(st)
+	c.status = c.statusOf(st)
 	if told := c.db.welcome.Load(); told != nil {
 		c.s.learn(told.version)
 	}
@@ -200,7 +200,7 @@ func (d *Database) connect(ctx context.Context, cfg *Config, of class, password 
 	if !got.Capabilities.Has(originCaps) {
 		err = fmt.Errorf("%w: a server older than MySQL 5.7 or MariaDB 10.2", mywire.ErrProtocol)
 	} else {
-		err = d.beginSession(ctx, o, strings.TrimPrefix(got.Greeting.Version, "5.5.5-"))
+		err = d.beginSession(ctx, o, strings.TrimPrefix(got.Greeting.Version, "5.5.5-"), got.OK.Status&^ofReply)
 	}
 	if err != nil {
 		o.Drop() // what has come, or room for what did not

@@ -232,7 +232,7 @@ func (o *origin) currentRole() (string, error) {
 }
 
 // beginSession makes a session ready for its first client, and asks what server it is.
-func (d *Database) beginSession(ctx context.Context, o *origin, version string) error {
+func (d *Database) beginSession(ctx context.Context, o *origin, version string, status mywire.Status) error {
 	stop := context.AfterFunc(ctx, func() { _ = o.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
 	if err := o.SetDeadline(time.Now().Add(cleanTimeout)); err != nil {
@@ -248,12 +248,12 @@ func (d *Database) beginSession(ctx context.Context, o *origin, version string) 
 	if err != nil {
 		return fmt.Errorf("begin a session at the origin: %w", err)
 	}
-	if w := d.welcome.Load(); w == nil || w.version != version {
+	if w := d.welcome.Load(); w == nil || w.version != version || w.status != status {
 		n, err := o.number("SELECT @@GLOBAL.max_prepared_stmt_count")
 		if err != nil {
 			return fmt.Errorf("ask the origin for its limits: %w", err)
 		}
-		d.welcome.Store(&welcome{version: version, statements: int(n)})
+		d.welcome.Store(&welcome{version: version, status: status, statements: int(n)})
 	}
 	o.Release()
 	if !stop() {

@@ -344,15 +344,20 @@ func (c *client) resetSession() {
 	c.forgetStatements()
 	c.idAnswer = nil
 	c.lastID, c.affected, c.found, c.warned = 0, 0, 0, nil
-	c.status = statusOf(s.state)
+	c.status = c.statusOf(s.state)
 }
 
-// statusOf is the status of a session without a transaction.
-func statusOf(s *state) mywire.Status {
-	if v, ok := s.get("autocommit"); ok && v == "OFF" {
-		return 0
+// statusOf is the status of a session without a transaction, in a state that a session begins
+// with. Drivers escape strings by it.
+func (c *client) statusOf(s *state) mywire.Status {
+	status := mywire.StatusAutocommit
+	if w := c.db.welcome.Load(); w != nil {
+		status = w.status
 	}
-	return mywire.StatusAutocommit
+	if v, ok := s.get("autocommit"); ok && v == "OFF" {
+		status &^= mywire.StatusAutocommit
+	}
+	return status
 }
 
 // deadline bounds what the proxy itself asks of the origin.
