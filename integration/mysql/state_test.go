@@ -313,6 +313,55 @@ func TestPooling59Pins(t *testing.T) {
 	})
 }
 
+// TestPooling59Null: a variable that is NULL, or DEFAULT, is that on every origin connection.
+func TestPooling59Null(t *testing.T) {
+	onBoth(t, func(t *testing.T, s server) {
+		w := newWorld(t, s, maxConns(1))
+		a, b := w.raw(t), w.raw(t)
+		for _, set := range []string{
+			"character_set_results = NULL", "default_tmp_storage_engine = NULL", "enforce_storage_engine = NULL", "innodb_ft_user_stopword_table = NULL", "innodb_tmpdir = NULL",
+			"external_table_storage_engine = NULL", "system_versioning_asof = DEFAULT",
+		} {
+			a.send(t, mywire.ComQuery, "SET "+set)
+			if _, _, failed := a.rows(t, mywire.ComQuery); failed != nil {
+				continue // a variable of the other server
+			}
+			b.want(t, "SELECT 1", "1")
+			a.want(t, "SELECT 1", "1")
+		}
+	})
+}
+
+// TestPooling52Versions: a statement reads the version of a table that its client wants.
+func TestPooling52Versions(t *testing.T) {
+	onBoth(t, func(t *testing.T, s server) {
+		if s.name == "mysql" { // which has no such tables
+			return
+		}
+		w := newWorld(t, s, maxConns(1))
+		a, b := w.raw(t), w.raw(t)
+		a.exec(t, "DROP TABLE IF EXISTS versions")
+		a.exec(t, "CREATE TABLE versions (id int) WITH SYSTEM VERSIONING")
+		a.exec(t, "INSERT INTO versions VALUES (1)")
+		a.exec(t, "SET system_versioning_asof = '2020-01-01 00:00:00'")
+		ids := map[*raw]uint32{}
+		for _, r := range []*raw{a, b} {
+			ids[r], _ = r.prepare(t, "SELECT COUNT(*) FROM versions")
+		}
+		for range 2 {
+			for r, want := range map[*raw]int64{a: 0, b: 1} {
+				rows, _, failed := r.execute(t, ids[r], 0, false)
+				if n := number(t, rows, failed); n != want {
+					t.Errorf("%d rows, want %d", n, want)
+				}
+			}
+		}
+		a.exec(t, "SET system_versioning_asof = DEFAULT")
+		b.want(t, "SELECT COUNT(*) FROM versions", "1")
+		a.want(t, "SELECT COUNT(*) FROM versions", "1")
+	})
+}
+
 func TestPooling59Settings(t *testing.T) {
 	onBoth(t, func(t *testing.T, s server) {
 		w := newWorld(t, s, maxConns(1))

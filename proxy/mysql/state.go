@@ -56,6 +56,7 @@ var parseSettings = map[string]bool{
 	"div_precision_increment": true, "sql_auto_is_null": true, "block_encryption_mode": true, "group_concat_max_len": true,
 	"sql_select_limit": true, "old_mode": true, "collation_server": true, "default_collation_for_utf8mb4": true,
 	"character_set_collations": true, "explicit_defaults_for_timestamp": true, "default_storage_engine": true,
+	"system_versioning_asof": true,
 }
 
 // newState makes a state of sorted settings, which it keeps.
@@ -164,14 +165,23 @@ func change(from, to *state) string {
 	return b.String()
 }
 
+// nullable are variables whose NULL is told like a text without a character, which they
+// cannot be, or which means the same.
+var nullable = map[string]bool{
+	"character_set_results": true, "default_tmp_storage_engine": true, "enforce_storage_engine": true, "innodb_ft_user_stopword_table": true,
+	"innodb_tmpdir": true, "external_table_storage_engine": true, "external_table_secondary_storage_engine": true,
+}
+
 // valueSQL is an expression for a value that means the same whatever sql_mode and
 // character set are in force.
 func valueSQL(v setting) string {
 	switch {
 	case v.value == ignoreSpace:
 		return "CONCAT(@@GLOBAL.sql_mode,',IGNORE_SPACE')"
-	case v.value == "" && v.name == "character_set_results": // SET character_set_results = NULL
+	case v.value == "" && nullable[v.name]:
 		return "NULL"
+	case v.value == "DEFAULT" && v.name == "system_versioning_asof": // which it is called, and no text
+		return v.value
 	case isNumber(v.value):
 		return v.value
 	}

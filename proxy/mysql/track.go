@@ -21,7 +21,7 @@ var stuck = map[string]bool{
 	"timestamp": true, "insert_id": true, "rand_seed1": true, "rand_seed2": true, "pseudo_thread_id": true,
 	"pseudo_slave_mode": true, "pseudo_replica_mode": true, "gtid_next": true, "gtid_seq_no": true, "gtid_domain_id": true,
 	"profiling": true, "profiling_history_size": true, "optimizer_trace": true, "completion_type": true,
-	"server_id": true, "sql_log_bin": true, "skip_replication": true, "debug": true, "debug_sync": true,
+	"sql_slave_skip_counter": true, "max_relay_log_size": true, "server_id": true, "sql_log_bin": true, "skip_replication": true, "debug": true, "debug_sync": true,
 }
 
 // toldByDefault are the variables whose changes a server tells a driver that has
