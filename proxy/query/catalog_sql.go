@@ -107,10 +107,12 @@ var CatalogSQL = [sqlQueries]string{
  where c.oid >= 16384 and c.relkind = 'v' and c.relpersistence <> 't' and r.rulename = '_RETURN'`,
 	sqlInherits:    `select inhparent, inhrelid from pg_catalog.pg_inherits`,
 	sqlForeignKeys: `select distinct confrelid, conrelid from pg_catalog.pg_constraint where contype = 'f' and (confdeltype in ('c','n','d') or confupdtype in ('c','n','d'))`,
-	// symbol, volatilities; of the user's own, < of operator classes included
+	// symbol, volatilities; of the user's own, < of operator classes of B-trees included (not what extensions serve their indexes
+	// by, which PostGIS does not label)
 	sqlOperators: `select o.oprname, pg_catalog.string_agg(distinct p.provolatile::text, '') from pg_catalog.pg_operator o
  join pg_catalog.pg_proc p on p.oid = o.oprcode where o.oid >= 16384 group by 1
  union all select '<', pg_catalog.string_agg(distinct p.provolatile::text, '') from pg_catalog.pg_amproc a
+ join pg_catalog.pg_opfamily f on f.oid = a.amprocfamily and f.opfmethod = 403 and a.amprocnum = 1
  join pg_catalog.pg_proc p on p.oid = a.amproc where p.oid >= 16384 having count(*) > 0`,
 	// target type, volatility, implicit?; of the user's own that are not IMMUTABLE
 	sqlCasts: looseTypes + `select t.typname, p.provolatile, c.castcontext = 'i' from pg_catalog.pg_cast c join pg_catalog.pg_proc p on p.oid = c.castfunc
