@@ -5,6 +5,7 @@ import (
 	"errors"
 	"testing"
 
+	"github.com/sluicedb/sluice/protocol/stream"
 	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
 )
 
@@ -32,6 +33,33 @@ func TestOpenGivenUpAtTheLastMoment(t *testing.T) {
 				t.Fatalf("Open = %v, want its context's end", err)
 			}
 			<-ended
+		}
+	})
+}
+
+// TestOpenBrokenAtOnce resets streams in the moment in which they are accepted, as a connector does whose origin breaks the connection: the
+// opener has the stream, or hears that it was the origin.
+func TestOpenBrokenAtOnce(t *testing.T) {
+	onCarriers(t, func(t *testing.T, c Carrier) {
+		r := startRelay(t, nil)
+		dialled, served := r.dial(t, c)
+		go served.Serve(testContext(t), func(in *Incoming) {
+			if st, err := in.Accept(); err == nil {
+				_ = st.Reset(stream.CodeAborted)
+			}
+		})
+		for range 50 {
+			st, err := dialled.Open(testContext(t), &tunnelpb.Open{Hostname: "db"})
+			if err == nil {
+				_, err = st.Read(make([]byte, 1))
+				isReset(t, err)
+				_ = st.Close()
+				continue
+			}
+			var refusal *Refusal
+			if !errors.As(err, &refusal) || refusal.Code != tunnelpb.Code_ORIGIN_REFUSED {
+				t.Fatalf("Open = %v, want a stream or a refusal of the origin's", err)
+			}
 		}
 	})
 }

@@ -92,10 +92,15 @@ func (s *Session) request(ctx context.Context, h *tunnelpb.Header) (*Stream, err
 	return nil, openError(err)
 }
 
-// openError names the wait in the errors that do not name it themselves.
+// openError names the wait in the errors that do not name it themselves. A stream that was joined, and whose other end broke at once, may
+// be reset before its answer has arrived, which the reset overtakes: to ask another session would be to ask the origin again.
 func openError(err error) error {
 	var session *SessionError
 	var refusal *Refusal
+	var reset *stream.ResetError
+	if errors.As(err, &reset) && reset.Remote && reset.Code == stream.CodeAborted {
+		return &Refusal{Code: tunnelpb.Code_ORIGIN_REFUSED, Message: "the origin broke the connection"}
+	}
 	if errors.As(err, &session) || errors.As(err, &refusal) ||
 		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
