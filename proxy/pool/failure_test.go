@@ -133,6 +133,8 @@ func TestPooling68Probe(t *testing.T) {
 		time.Sleep(2 * time.Minute)
 		close(stop)
 		wg.Wait()
+		o.mu.Lock()
+		defer o.mu.Unlock()
 		if o.most != 1 {
 			t.Errorf("%d dials at once, want 1", o.most)
 		}
@@ -144,7 +146,7 @@ func TestPooling68Probe(t *testing.T) {
 }
 
 // checkBackoff checks what lies between dials that went on failing: the longest
-// backoff, and not in step.
+// backoff, and not in step. The lock is held.
 func (o *origin) checkBackoff(t *testing.T) {
 	t.Helper()
 	gaps := make(map[time.Duration]int)
