@@ -15,7 +15,7 @@ func TestOpenGivenUpAtTheLastMoment(t *testing.T) {
 	onCarriers(t, func(t *testing.T, c Carrier) {
 		r := startRelay(t, nil)
 		dialled, served := r.dial(t, c)
-		for range 50 {
+		for range 20 {
 			ctx, cancel := context.WithCancel(testContext(t))
 			ended := make(chan struct{})
 			go func() {
