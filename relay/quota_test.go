@@ -117,15 +117,7 @@ func TestTunnel26ForwardedStreamsOfATunnel(t *testing.T) {
 				return &tunnelpb.Configured{Version: c.GetVersion()}
 			},
 		})
-		go func() {
-			for {
-				in, err := s.Accept(context.Background())
-				if err != nil {
-					return
-				}
-				go echo(in)
-			}
-		}()
+		go answerAll(s, echo)
 		eventually(t, "presence", func() bool { return len(a.state.Presence().Connections(id)) == 1 })
 	}
 	open := func(hostname string) error {

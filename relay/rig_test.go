@@ -318,6 +318,17 @@ func (g *rig) dial(carrier tunnel.Carrier, d tunnel.Dialer) (*tunnel.Session, er
 	return d.Dial(g.t.Context())
 }
 
+// answerAll has answer called for each open of a session until that ends.
+func answerAll(s *tunnel.Session, answer func(*tunnel.Incoming)) {
+	for {
+		in, err := s.Accept(context.Background())
+		if err != nil {
+			return
+		}
+		go answer(in)
+	}
+}
+
 // connector registers a connector that answers opens with answer, and waits until it is chosen.
 func (g *rig) connector(peer string, slot uint32, answer func(*tunnel.Incoming)) *tunnel.Session {
 	g.t.Helper()
@@ -329,15 +340,7 @@ func (g *rig) connector(peer string, slot uint32, answer func(*tunnel.Incoming))
 			return &tunnelpb.Configured{Version: c.GetVersion()}
 		},
 	})
-	go func() {
-		for {
-			in, err := s.Accept(context.Background())
-			if err != nil {
-				return
-			}
-			go answer(in)
-		}
-	}()
+	go answerAll(s, answer)
 	receive(g.t, "Configure", configured)
 	eventually(g.t, "registration", func() bool {
 		for _, b := range g.registry.candidates(tunnelID, nil) {

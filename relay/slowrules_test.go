@@ -25,15 +25,7 @@ func TestTunnel20SlowToTakeRules(t *testing.T) {
 			return &tunnelpb.Configured{Version: c.GetVersion()}
 		},
 	})
-	go func() {
-		for {
-			in, err := s.Accept(context.Background())
-			if err != nil {
-				return
-			}
-			go echo(in)
-		}
-	}()
+	go answerAll(s, echo)
 	eventually(t, "registration", func() bool { return g.registry.len() == 1 })
 	b := g.registry.candidates(tunnelID, nil)[0]
 	c, err := g.Open(t.Context(), g.request())

@@ -19,10 +19,7 @@ func TestJoinOfStreamsRests(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			sim := simulate(t, c, path{delay: time.Millisecond}, &Server{})
 			defer sim.stop()
-			client, near := opened(t, sim.dialled, sim.served)
-			far, origin := opened(t, sim.served, sim.dialled)
-			ended := make(chan error, 1)
-			stream.Join(context.Background(), near, far, func(_ stream.Stats, err error) { ended <- err })
+			client, origin, ended := joined(t, sim.dialled, sim.served)
 			for range 3 {
 				for _, way := range [][2]*Stream{{client, origin}, {origin, client}} {
 					if _, err := way[0].Write([]byte("x")); err != nil {
@@ -74,16 +71,23 @@ func opened(t *testing.T, from, to *Session) (one, other *Stream) {
 	return st, <-accepted
 }
 
+// joined joins two streams as a relay does, and returns their ends at the other side and what tells how the join has ended.
+func joined(t *testing.T, outer, relay *Session) (client, origin *Stream, ended <-chan error) {
+	t.Helper()
+	client, near := opened(t, outer, relay)
+	far, origin := opened(t, relay, outer)
+	end := make(chan error, 1)
+	stream.Join(context.Background(), near, far, func(_ stream.Stats, err error) { end <- err })
+	return client, origin, end
+}
+
 // TestTunnel16ResetOfAStuckJoin joins two streams of a session, of which one is read by nobody, and resets the other, whose bytes wait.
 func TestTunnel16ResetOfAStuckJoin(t *testing.T) {
 	onCarriers(t, func(t *testing.T, c Carrier) {
 		synctest.Test(t, func(t *testing.T) {
 			sim := simulate(t, c, path{delay: time.Millisecond}, &Server{})
 			defer sim.stop()
-			client, near := opened(t, sim.dialled, sim.served)
-			far, origin := opened(t, sim.served, sim.dialled)
-			ended := make(chan error, 1)
-			stream.Join(context.Background(), near, far, func(_ stream.Stats, err error) { ended <- err })
+			client, origin, ended := joined(t, sim.dialled, sim.served)
 			wrote := make(chan error, 1)
 			go func() {
 				_, err := client.Write(make([]byte, 16<<20)) // more than the windows
