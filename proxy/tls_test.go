@@ -1,14 +1,19 @@
 package proxy
 
 import (
+	"context"
 	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"testing"
 	"time"
 
 	"github.com/sluicedb/sluice/control"
+	"github.com/sluicedb/sluice/protocol/mywire"
 	"github.com/sluicedb/sluice/protocol/tunnel/tunneltest"
+	"github.com/sluicedb/sluice/proxy/mysql"
+	"github.com/sluicedb/sluice/proxy/postgres"
 )
 
 // TestOriginTLS shakes hands with an origin, whose certificate is for relay.example, in every mode.
@@ -69,5 +74,85 @@ func TestOriginTLS(t *testing.T) {
 		if cfg, err := originTLS(&control.Database{MTLS: m}, ""); err == nil {
 			t.Errorf("%s without what it needs is taken: %v", m.SSLMode, cfg)
 		}
+	}
+}
+
+// late is a connection whose login is sent after its peer has ended it.
+type late struct {
+	net.Conn
+	ended <-chan struct{}
+}
+
+func (c late) Write(p []byte) (int, error) {
+	if p[0] == 23 { // a TLS record of data: the handshake is over for this side
+		<-c.ended
+	}
+	return c.Conn.Write(p)
+}
+
+// TestOriginEndsHandshake: an origin wants a client certificate, says so with an alert, and
+// resets the connection. In TLS 1.3 this comes when a client thinks that all is well; a
+// login that is written behind the reset fails and must not hide the alert.
+func TestOriginEndsHandshake(t *testing.T) {
+	origin := tunneltest.NewCertificate(t)
+	strict := origin.TLS.Clone()
+	strict.ClientAuth = tls.RequireAndVerifyClientCert
+	trusting := &tls.Config{RootCAs: origin.Pool, ServerName: "relay.example"}
+	for _, test := range []struct {
+		name  string
+		greet func(net.Conn) error // and the failing handshake
+		login func(ctx context.Context, dial func(context.Context) (net.Conn, error)) error
+	}{
+		{"PostgreSQL", func(c net.Conn) error {
+			if _, err := io.ReadFull(c, make([]byte, 8)); err != nil { // SSLRequest
+				return err
+			}
+			if _, err := c.Write([]byte{'S'}); err != nil {
+				return err
+			}
+			return tls.Server(c, strict).Handshake()
+		}, func(ctx context.Context, dial func(context.Context) (net.Conn, error)) error {
+			return postgres.Test(ctx, postgres.Config{Dial: dial, Host: "relay.example", Database: "d", User: "u", Password: "p", TLS: trusting})
+		}},
+		{"MySQL", func(c net.Conn) error {
+			a := mywire.Acceptor{Version: "9.1.0", Capabilities: mywire.CapProtocol41 | mywire.CapSecureConnection | mywire.CapPluginAuth, TLS: func(c net.Conn) (net.Conn, error) {
+				t := tls.Server(c, strict)
+				return t, t.Handshake()
+			}}
+			_, err := a.Accept(c, 1, nil)
+			return err
+		}, func(ctx context.Context, dial func(context.Context) (net.Conn, error)) error {
+			return mysql.Test(ctx, mysql.Config{Dial: dial, Database: "d", User: "u", Password: "p", TLS: trusting})
+		}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ln, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer ln.Close()
+			ended := make(chan struct{})
+			go func() {
+				defer close(ended)
+				c, err := ln.Accept()
+				if err != nil {
+					return
+				}
+				defer c.Close()
+				if err := test.greet(c); err == nil {
+					t.Error("the origin lets in who has no certificate")
+				}
+				_ = c.(*net.TCPConn).SetLinger(0) // Close resets
+			}()
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			err = test.login(ctx, func(ctx context.Context) (net.Conn, error) {
+				c, err := new(net.Dialer).DialContext(ctx, "tcp", ln.Addr().String())
+				return late{c, ended}, err
+			})
+			if alert := new(net.OpError); !errors.As(err, &alert) || alert.Op != "remote error" {
+				t.Errorf("got %v, want the alert", err)
+			}
+		})
 	}
 }

@@ -128,9 +128,7 @@ func (l *login) run(ctx context.Context) (*Connected, error) {
 	}
 	l.salt, l.plugin = g.Salt, answer.Plugin
 	answer.Auth = passwordAnswer(answer.Plugin, l.salt, l.cfg.Password)
-	if err := l.send(answer.Append(nil)); err != nil {
-		return nil, fmt.Errorf("write login: %w", err)
-	}
+	l.send(answer.Append(nil))
 	ok, err := l.authenticate(answer.Capabilities)
 	if err != nil {
 		return nil, err
@@ -147,9 +145,7 @@ func (l *login) startTLS(ctx context.Context, g *Greeting, answer *Login) error 
 		return ErrPlaintext
 	}
 	answer.Capabilities |= CapSSL
-	if err := l.send(answer.AppendTLSRequest(nil)); err != nil {
-		return err
-	}
+	l.send(answer.AppendTLSRequest(nil))
 	t := tls.Client(l.conn, l.cfg.TLS)
 	if err := t.HandshakeContext(ctx); err != nil {
 		return err
@@ -190,10 +186,7 @@ func (l *login) authenticate(caps Capabilities) (OK, error) {
 				return OK{}, &UnknownPluginError{a.Plugin}
 			}
 			l.salt, l.plugin = a.Salt, a.Plugin
-			err = l.send(passwordAnswer(a.Plugin, l.salt, l.cfg.Password))
-			if err != nil {
-				return OK{}, err
-			}
+			l.send(passwordAnswer(a.Plugin, l.salt, l.cfg.Password))
 		case headerMoreData:
 			if err := l.more(payload[1:]); err != nil {
 				return OK{}, err
@@ -214,10 +207,12 @@ func (l *login) more(data []byte) error {
 		return nil // OK follows
 	case len(data) == 1 && data[0] == sha2Full:
 		if _, encrypted := l.conn.(*tls.Conn); encrypted || l.cfg.Cleartext {
-			return l.send(append([]byte(l.cfg.Password), 0))
+			l.send(append([]byte(l.cfg.Password), 0))
+			return nil
 		}
 		l.asked = true
-		return l.send([]byte{sha2Key})
+		l.send([]byte{sha2Key})
+		return nil
 	case !l.asked:
 		return fmt.Errorf("%w: a key that was not asked for", ErrProtocol)
 	}
@@ -225,7 +220,8 @@ func (l *login) more(data []byte) error {
 	if err != nil {
 		return err
 	}
-	return l.send(cipher)
+	l.send(cipher)
+	return nil
 }
 
 func (l *login) read(limit int) ([]byte, error) {
@@ -234,9 +230,10 @@ func (l *login) read(limit int) ([]byte, error) {
 	return payload, err
 }
 
-func (l *login) send(payload []byte) error {
+// send leaves a failure to the read that comes next: a server that has hung up said
+// why before that, with an error or a TLS alert.
+func (l *login) send(payload []byte) {
 	b, _ := AppendPacket(nil, l.seq, payload)
-	_, err := l.conn.Write(b)
+	_, _ = l.conn.Write(b)
 	l.seq++
-	return err
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgproto3"
 
 	"github.com/sluicedb/sluice/protocol/pgwire"
 	"github.com/sluicedb/sluice/protocol/stream"
@@ -98,6 +99,7 @@ func (d *Database) logIn(ctx context.Context, cfg *Config, password string) (*or
 	pc.RuntimeParams = map[string]string{"application_name": applicationName}
 	pc.LookupFunc = func(context.Context, string) ([]string, error) { return []string{cfg.Host}, nil }
 	pc.DialFunc = func(ctx context.Context, _, _ string) (net.Conn, error) { return cfg.Dial(ctx) }
+	pc.BuildFrontend = func(r io.Reader, w io.Writer) *pgproto3.Frontend { return pgproto3.NewFrontend(r, unfailing{w}) }
 	pc.OnNotice, pc.OnNotification = nil, nil
 	pc.ChannelBinding, pc.RequireAuth = "prefer", ""
 	if cfg.TLS == nil || cfg.TLS.InsecureSkipVerify && cfg.TLS.VerifyConnection == nil {
@@ -133,6 +135,15 @@ func (d *Database) logIn(ctx context.Context, cfg *Config, password string) (*or
 		Conn: pgwire.NewConn(h.Conn, false), db: d, pid: h.PID, secret: h.SecretKey, standby: reads == "on" || !said,
 		zone: h.ParameterStatuses["TimeZone"],
 	}, nil
+}
+
+// unfailing is the writer of a login, whose failures it leaves to the read that comes
+// next: an origin that has hung up said why before that, with a TLS alert perhaps.
+type unfailing struct{ io.Writer }
+
+func (w unfailing) Write(p []byte) (int, error) {
+	_, _ = w.Writer.Write(p)
+	return len(p), nil
 }
 
 // connect asks for protocol 3.2, whose keys to cancel by cannot be guessed, and for 3.0
