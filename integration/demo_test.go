@@ -13,29 +13,26 @@ import (
 	"github.com/sluicedb/sluice/integration/harness"
 )
 
-// TestDemo runs what `make demo` runs, with a network namespace and without one.
+// TestDemo runs what `make demo` runs where there are no network namespaces.
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	demo := buildCommand(t, "demo")
-	for _, test := range []struct {
-		name string
-		args []string
-	}{{"in a namespace", nil}, {"without namespaces", []string{"-no-namespace"}}} {
-		t.Run(test.name, func(t *testing.T) {
-			out, err := exec.CommandContext(within(t), demo, append(test.args, "-bin", bin)...).CombinedOutput()
-			if err != nil {
-				t.Fatalf("%v\n%s", err, out)
-			}
-			for _, want := range []string{"refused, and PostgreSQL saw no connection", "query, median of", "The way it took", "MySQL at tcp://", "TLSv1.3"} {
-				if !strings.Contains(string(out), want) {
-					t.Errorf("the demo printed no %q:\n%s", want, out)
-				}
-			}
-		})
+	out, err := exec.CommandContext(within(t), buildCommand(t, "demo"), "-no-namespace", "-bin", bin).CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	checkDemo(t, string(out))
+}
+
+func checkDemo(t *testing.T, out string) {
+	t.Helper()
+	for _, want := range []string{"refused, and PostgreSQL saw no connection", "query, median of", "The way it took", "MySQL at tcp://", "TLSv1.3"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("the demo printed no %q:\n%s", want, out)
+		}
 	}
 }
 
-// TestDemoKept: what KEEP=1 leaves can be used, and ends by the command that it names.
+// TestDemoKept runs what `make demo KEEP=1` runs: what it leaves can be used, and ends by the command that it names.
 func TestDemoKept(t *testing.T) {
 	t.Parallel()
 	ctx := within(t)
@@ -43,6 +40,7 @@ func TestDemoKept(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	checkDemo(t, string(out))
 	stop := regexp.MustCompile(`(/\S+)/stop`).FindStringSubmatch(string(out))
 	if stop == nil {
 		t.Fatalf("the demo names no command to end it:\n%s", out)

@@ -33,8 +33,8 @@ var driverTests = []struct {
 	{"pgx copy in", testCopyIn},
 	{"pgx copy out", testCopyOut},
 	{"pgx failed copy", testFailedCopy},
-	{"pgx 100 MB of rows", testManyRows},
-	{"pgx 100 MB in one row", testLargeRow},
+	{"pgx 30 MB of rows", testManyRows},
+	{"pgx 32 MB in one row", testLargeRow},
 	{"pgx cancel", testCancel},
 }
 

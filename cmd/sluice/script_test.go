@@ -35,6 +35,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(env *testscript.Env) error {
 			env.Setenv("HOME", env.WorkDir)
 			env.Setenv("XDG_CONFIG_HOME", filepath.Join(env.WorkDir, "config"))
+			env.Setenv("GORACE", "atexit_sleep_ms=0") // a second for each command without
 			p := &serverProcess{}
 			env.Values[serverKey{}] = p
 			env.Defer(p.kill)

@@ -14,10 +14,11 @@ def _():
     for n in range(12):
         for i, conn in enumerate(conns):
             assert conn.execute("select %s::int, %s::text", (n, f"c{i}")).fetchone() == (n, f"c{i}")
-    for conn in conns:
+    for conn in conns[:3]:
         for n in range(120):  # more than it keeps: old ones are deallocated by SQL
             for _ in range(3):
                 assert conn.execute(f"select %s::int + {n}", (1,)).fetchone() == (n + 1,)
+    for conn in conns:
         conn.close()
 
 
@@ -80,7 +81,7 @@ def _():
 def _():
     async def client(i):
         async with await psycopg.AsyncConnection.connect("") as conn:
-            for _ in range(3):
+            for _ in range(2):
                 rows = await (await conn.execute("select repeat(%s, 1048576) from generate_series(1, 5)", (str(i),))).fetchall()
                 assert len(rows) == 5 and all(row[0] == str(i) * 1048576 for row in rows)
 
