@@ -22,7 +22,10 @@ ACROSS     = Pooling(01|02|08|10|13|2[0-9]|3[0-2]|39|4[0-3]|70)|TestOrigin|TestF
 build: ## build bin/sluice and bin/sluice-connector, static, with the commit in their version
 	$(BUILD) -o bin/ ./cmd/sluice ./cmd/sluice-connector
 
-test: install lint unit integration ## everything: install what is missing, lint, unit tests, integration tests
+test: ## everything: install what is missing, lint meanwhile, unit tests, integration tests
+	@$(MAKE) --no-print-directory install & installs=$$!; \
+	  $(MAKE) --no-print-directory lint; linted=$$?; wait $$installs && exit $$linted
+	@$(MAKE) --no-print-directory unit integration
 
 unit: ## unit tests with the race detector, no servers needed
 	$(RACE) -timeout 15m $(UNIT)

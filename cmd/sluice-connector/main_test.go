@@ -137,7 +137,7 @@ func TestVersionAndCompletion(t *testing.T) {
 func TestProgram(t *testing.T) {
 	binary := filepath.Join(t.TempDir(), "sluice-connector")
 	build := exec.Command("go", "build", "-o", binary, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=-trimpath") // as make build does: it is compiled once
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
