@@ -10,15 +10,10 @@ import (
 // cancel asks the origin to end what runs on the connection, by another one. It
 // blocks until the origin has taken note, or until cancelTimeout.
 func (o *origin) cancel(ctx context.Context) {
-	defer o.cancelDone()
 	ctx, stop := context.WithTimeout(ctx, cancelTimeout)
 	defer stop()
 	o.db.counts.cancels.Add(1)
-	if !o.sendCancel(ctx) {
-		o.mu.Lock()
-		o.doubtful = true
-		o.mu.Unlock()
-	}
+	o.cancels.Done(o.sendCancel(ctx))
 }
 
 // sendCancel reports whether it is certain what became of the cancel: that it was
@@ -46,32 +41,6 @@ func isAnswer(err error) bool {
 	return ok
 }
 
-// cancelStart notes that a cancel is on its way: the connection must not serve
-// another client before cancelDone.
-func (o *origin) cancelStart() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.cancels++; o.cancels == 1 {
-		o.canceled = make(chan struct{})
-	}
-}
-
-func (o *origin) cancelDone() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.cancels--; o.cancels == 0 {
-		close(o.canceled)
-	}
-}
-
-// cancelling is closed when no cancel is on its way any more; nil where there was
-// none since the connection was last cleaned.
-func (o *origin) cancelling() <-chan struct{} {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.canceled
-}
-
 // busyOrigin is the client's origin connection, marked as about to be cancelled,
 // if what runs since then runs on it.
 func (c *client) busyOrigin(since int64) *origin {
@@ -80,14 +49,14 @@ func (c *client) busyOrigin(since int64) *origin {
 	if c.origin == nil || since == 0 || c.since.Load() != since {
 		return nil
 	}
-	c.origin.cancelStart()
+	c.origin.cancels.Start()
 	return c.origin
 }
 
 // cancelOrigin cancels what runs on the client's origin connection, beside the caller.
 func (c *client) cancelOrigin() {
 	o := c.origin
-	o.cancelStart()
+	o.cancels.Start()
 	c.s.work.Go(func() { o.cancel(context.Background()) }) // bounded by cancelTimeout
 }
 
@@ -127,7 +96,7 @@ func (c *client) kill(id uint64, query bool) error {
 				o.cancel(context.Background()) // bounded by cancelTimeout
 				c.s.canceled()
 			} else {
-				o.cancelDone()
+				o.cancels.Done(true)
 			}
 		}
 	}

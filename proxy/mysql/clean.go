@@ -20,7 +20,7 @@ type leftovers struct {
 // to a goroutine of s, off every client's path.
 func (s *Server) giveBack(o *origin, left leftovers) {
 	o.Release()
-	if left == (leftovers{}) && o.cancelling() == nil {
+	if left == (leftovers{}) && o.cancels.Over() == nil {
 		o.pool().Put(o)
 		return
 	}
@@ -32,26 +32,13 @@ func (s *Server) clean(o *origin, left leftovers) {
 	if left.id != nil && o.tellID(left.id) != nil {
 		left.spoilt = true
 	}
-	timeout := time.NewTimer(cancelTimeout + time.Second)
-	defer timeout.Stop()
-	canceled := o.cancelling()
-	if canceled != nil {
-		// A cancel that is on its way would hit whoever comes next.
-		select {
-		case <-canceled:
-		case <-timeout.C:
-			o.pool().Discard(o)
-			return
-		}
-	}
-	o.mu.Lock()
-	doubtful := o.doubtful
-	o.mu.Unlock()
-	if left.spoilt || doubtful || (left.dirty || canceled != nil) && o.reset() != nil {
+	// A cancel that is on its way would hit whoever comes next.
+	canceled, settled := o.cancels.Settle(cancelTimeout + time.Second)
+	if !settled || left.spoilt || (left.dirty || canceled) && o.reset() != nil {
 		o.pool().Discard(o)
 		return
 	}
-	if left.locked && !left.dirty && canceled == nil && o.commit() != nil {
+	if left.locked && !left.dirty && !canceled && o.commit() != nil {
 		o.pool().Discard(o)
 		return
 	}
@@ -104,9 +91,7 @@ func (o *origin) reset() error {
 	}
 	o.state, o.lastID = newState(nil, o.state.schema), 0
 	o.prepared.clear()
-	o.mu.Lock()
-	o.canceled = nil
-	o.mu.Unlock()
+	o.cancels.Forget()
 	o.Release()
 	return o.SetDeadline(noDeadline)
 }

@@ -209,7 +209,7 @@ func (c *client) fail(seq byte, err error) error {
 // begin notes when what the origin is asked for now began. A cancel of what ran before must not hit it.
 func (c *client) begin() {
 	if c.late && c.origin != nil {
-		if on := c.origin.cancelling(); on != nil {
+		if on := c.origin.cancels.Over(); on != nil {
 			<-on // bounded by cancelTimeout
 		}
 	}
@@ -307,7 +307,7 @@ func (c *client) abandon() {
 	c.db.counts.clientsGone.Add(1)
 	if c.began != 0 {
 		c.lease.spoilt = true
-		if c.origin.cancelling() == nil { // the watch has not asked already
+		if c.origin.cancels.Over() == nil { // the watch has not asked already
 			c.cancelOrigin()
 		}
 	}

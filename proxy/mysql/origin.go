@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/sluicedb/sluice/protocol/mywire"
 	"github.com/sluicedb/sluice/protocol/stream"
 	"github.com/sluicedb/sluice/protocol/stream/bufconn"
+	"github.com/sluicedb/sluice/proxy/dialect"
 )
 
 // programName is what origin connections call themselves
@@ -48,10 +48,7 @@ type origin struct {
 	multi    bool   // several statements at once are allowed
 	cut      bool   // its deadlines were used to end a client; of the client's leaseMu
 
-	mu       sync.Mutex
-	doubtful bool          // a cancel may have been made that is still to come
-	cancels  int           // cancels on their way
-	canceled chan struct{} // closed when cancels falls to 0; nil if none were made
+	cancels dialect.Cancels
 }
 
 func itoa(n uint64) string { return strconv.FormatUint(n, 10) }

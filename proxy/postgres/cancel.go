@@ -40,13 +40,13 @@ func (c *client) busyOrigin(since int64) *origin {
 	if c.origin == nil || since == 0 || c.since.Load() != since {
 		return nil
 	}
-	c.origin.cancelStart()
+	c.origin.cancels.Start()
 	return c.origin
 }
 
 // cancelOrigin cancels what runs on the client's origin connection, beside the caller.
 func (c *client) cancelOrigin() {
 	o := c.origin
-	o.cancelStart()
+	o.cancels.Start()
 	c.s.work.Go(func() { o.cancel(context.Background()) }) // bounded by cancelTimeout
 }

@@ -35,7 +35,7 @@ func (l leftovers) none() bool {
 // to a goroutine of s, off every client's path.
 func (s *Server) giveBack(o *origin, left leftovers) {
 	o.Release()
-	if left.none() && o.cancelling() == nil {
+	if left.none() && o.cancels.Over() == nil {
 		o.db.pool.Put(o)
 		return
 	}
@@ -44,25 +44,8 @@ func (s *Server) giveBack(o *origin, left leftovers) {
 
 // clean makes an origin connection fit for the next client, or discards it.
 func (s *Server) clean(o *origin, left leftovers) {
-	timeout := time.NewTimer(cancelTimeout + time.Second)
-	defer timeout.Stop()
-	if c := o.cancelling(); c != nil {
-		// A cancel that is on its way would hit whoever comes next.
-		select {
-		case <-c:
-		case <-timeout.C:
-			o.db.pool.Discard(o)
-			return
-		}
-	}
-	o.mu.Lock()
-	doubtful := o.doubtful
-	o.mu.Unlock()
-	if left.session&query.Spoilt != 0 || doubtful {
-		o.db.pool.Discard(o)
-		return
-	}
-	if err := o.reset(left); err != nil {
+	// A cancel that is on its way would hit whoever comes next.
+	if _, settled := o.cancels.Settle(cancelTimeout + time.Second); !settled || left.session&query.Spoilt != 0 || o.reset(left) != nil {
 		o.db.pool.Discard(o)
 		return
 	}
@@ -100,9 +83,7 @@ func (o *origin) reset(left leftovers) error {
 	if deallocate {
 		o.prepared.clear()
 	}
-	o.mu.Lock()
-	o.canceled = nil
-	o.mu.Unlock()
+	o.cancels.Forget()
 	o.Release()
 	return o.SetDeadline(time.Time{})
 }

@@ -98,7 +98,7 @@ func (c *client) begin() {
 		return
 	}
 	if c.late && c.origin != nil {
-		if on := c.origin.cancelling(); on != nil {
+		if on := c.origin.cancels.Over(); on != nil {
 			<-on // bounded by cancelTimeout
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"net"
 	"sort"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5/pgconn"
@@ -55,10 +54,7 @@ type origin struct {
 	hasty    bool         // which has a short timeout
 	cut      bool         // its deadlines were used to end a client; of the client's leaseMu
 
-	mu       sync.Mutex
-	doubtful bool          // a cancel request may have been made that is still to come
-	cancels  int           // cancel requests on their way
-	canceled chan struct{} // closed when cancels falls to 0; nil if none were made
+	cancels dialect.Cancels
 }
 
 // An unnamedOwner names a client's unnamed statement, its gen-th.
@@ -203,15 +199,10 @@ func (o *origin) Close() error {
 // the origin has closed the request's own connection, which it does after it has
 // signalled, or until cancelTimeout.
 func (o *origin) cancel(ctx context.Context) {
-	defer o.cancelDone()
 	ctx, stop := context.WithTimeout(ctx, cancelTimeout)
 	defer stop()
 	o.db.counts.cancels.Add(1)
-	if !o.sendCancel(ctx) { // there is nobody to tell, as the protocol has it
-		o.mu.Lock()
-		o.doubtful = true
-		o.mu.Unlock()
-	}
+	o.cancels.Done(o.sendCancel(ctx)) // there is nobody to tell, as the protocol has it
 }
 
 // sendCancel reports whether it is certain what became of the request: that it
@@ -243,30 +234,4 @@ func (o *origin) sendCancel(ctx context.Context) bool {
 	// The origin closes without a word, in TLS without close_notify too.
 	_, err = nc.Read(make([]byte, 1))
 	return errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
-}
-
-// cancelStart notes that a cancel request is on its way: the connection must not
-// serve another client before cancelDone.
-func (o *origin) cancelStart() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.cancels++; o.cancels == 1 {
-		o.canceled = make(chan struct{})
-	}
-}
-
-func (o *origin) cancelDone() {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.cancels--; o.cancels == 0 {
-		close(o.canceled)
-	}
-}
-
-// cancelling is closed when no cancel request is on its way any more; nil where
-// there was none since the connection was last cleaned.
-func (o *origin) cancelling() <-chan struct{} {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.canceled
 }

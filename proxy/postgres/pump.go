@@ -217,7 +217,7 @@ func (c *client) abandon() {
 		c.left.session |= query.Spoilt
 		// Unless calmDown has asked already. What may not be cancelled comes to its
 		// end, and the origin finds then that there is nobody to answer.
-		if c.origin.cancelling() == nil && !c.ledger.begins() {
+		if c.origin.cancels.Over() == nil && !c.ledger.begins() {
 			c.cancelOrigin()
 		}
 	}

@@ -6,25 +6,17 @@ import (
 	"crypto/tls"
 	"encoding/binary"
 	"errors"
-	"io"
 	"log/slog"
 	"net"
 	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/sluicedb/sluice/protocol/pgwire"
 	"github.com/sluicedb/sluice/protocol/stream/bufconn"
 	"github.com/sluicedb/sluice/protocol/stream/socket"
+	"github.com/sluicedb/sluice/proxy/dialect"
 )
-
-// loginTimeout is LoginTimeout's default: Hyperdrive's connect limit
-// (PostgreSQL's authentication_timeout is 60 s).
-const loginTimeout = 15 * time.Second
-
-// maxLogins bounds the clients that are not logged in yet; more wait to be accepted.
-const maxLogins = 1024
 
 // maxCancels bounds the cancel requests under way; more are dropped, which the
 // protocol allows: a cancel request promises nothing.
@@ -65,7 +57,7 @@ type Server struct {
 func (s *Server) init() {
 	s.mockSecret = make([]byte, 32)
 	rand.Read(s.mockSecret)
-	s.logins = make(chan struct{}, maxLogins)
+	s.logins = make(chan struct{}, dialect.MaxLogins)
 	s.cancels = make(chan struct{}, maxCancels)
 	s.clients = make(map[uint32]*client)
 	s.inner = make(map[*client]struct{})
@@ -76,7 +68,7 @@ func (s *Server) init() {
 		s.Grace = 30 * time.Second
 	}
 	if s.LoginTimeout == 0 {
-		s.LoginTimeout = loginTimeout
+		s.LoginTimeout = dialect.LoginTimeout
 	}
 }
 
@@ -86,56 +78,14 @@ func (s *Server) init() {
 // run for longer than Serve.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	s.once.Do(s.init)
-	stop := context.AfterFunc(ctx, func() { stopAccepting(ln) })
-	defer stop()
 	done := make(chan struct{})
 	watched := make(chan struct{})
 	go func() { defer close(watched); s.watch(done) }()
-	err := s.accept(ctx, ln)
+	err := dialect.Accept(ctx, ln, s.logins, s.Logger, func(nc net.Conn) { s.work.Go(func() { s.handle(socket.New(nc)) }) })
 	s.drain()
 	close(done)
 	<-watched
 	return err
-}
-
-func (s *Server) accept(ctx context.Context, ln net.Listener) error {
-	for {
-		nc, err := ln.Accept()
-		if err != nil && ctx.Err() != nil {
-			ln.Close()
-			return nil
-		}
-		if err != nil {
-			if errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ECONNABORTED) {
-				s.Logger.Warn("accept", "err", err)
-				select {
-				case <-ctx.Done():
-				case <-time.After(100 * time.Millisecond):
-				}
-				continue
-			}
-			return err
-		}
-		select {
-		case s.logins <- struct{}{}: // back pressure: the kernel's backlog waits
-		case <-ctx.Done():
-			nc.Close()
-			continue
-		}
-		s.work.Go(func() { s.handle(socket.New(nc)) })
-	}
-}
-
-// lastCall is how long connections are still accepted at the end: those that the
-// system has taken for this process before another one, which listens on the
-// same port, gets the next.
-const lastCall = 20 * time.Millisecond
-
-// stopAccepting lets Accept fail when nothing more waits to be accepted.
-func stopAccepting(ln net.Listener) {
-	if d, ok := ln.(interface{ SetDeadline(time.Time) error }); !ok || d.SetDeadline(time.Now().Add(lastCall)) != nil {
-		ln.Close()
-	}
 }
 
 // handle logs one connection from a driver in, whatever it turns out to want, and has it served.
@@ -181,7 +131,7 @@ func (s *Server) run(c *client) {
 // leave parts with a client that is served no longer.
 func (s *Server) leave(c *client, err error) {
 	if c.unwelcome() {
-		linger(c.socket)
+		dialect.Linger(c.socket)
 	}
 	s.Logger.Debug("client ended", "remote", c.socket.RemoteAddr(), "database", c.db.name, "user", c.user, "err", err)
 	s.remove(c)
@@ -248,17 +198,6 @@ func (s *Server) Clients() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return len(s.clients)
-}
-
-// lingerFor is how long a client that was told goodbye may take to hear it.
-const lingerFor = time.Second
-
-// linger lets a driver that was just saying something read the goodbye: closing
-// with something unread would reset the connection, goodbye included.
-func linger(nc net.Conn) {
-	if c, ok := nc.(*socket.Conn); ok && c.CloseWrite() == nil && c.SetReadDeadline(time.Now().Add(lingerFor)) == nil {
-		_, _ = io.Copy(io.Discard, io.LimitReader(c, 1<<20)) // the driver's patience is no better than ours
-	}
 }
 
 // ClientsOf is how many clients of a database are logged in.
