@@ -46,7 +46,7 @@ func TestManyClientsShareFewConnections(t *testing.T) {
 	var wg sync.WaitGroup
 	for i, conn := range conns {
 		wg.Go(func() {
-			for n := range 10 {
+			for n := range 5 {
 				if err := markers(ctx, conn, i, n); err != nil {
 					t.Errorf("client %d, round %d: %v", i, n, err)
 					return
