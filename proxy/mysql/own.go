@@ -175,12 +175,11 @@ func bareFunction(sql []byte) (what int, label string) {
 func (s *scanner) bareFunction() (what int, label string) {
 	s.next()
 	what = sessionFunction(s)
-	from := s.at - len(s.text)
+	from := s.from
 	switch {
 	case what == 0:
 		return 0, ""
 	case s.token == tokenSysVar:
-		from -= len("@@")
 	default:
 		for _, mark := range "()" {
 			if s.next(); s.token != tokenMark || s.mark != byte(mark) {

@@ -155,6 +155,7 @@ type scanner struct {
 	broken    bool // a quote is not closed
 
 	token token
+	from  int // where it begins
 	mark  byte
 	text  []byte // of a name, a string without its quotes, or a word as it stands
 	lower [maxWord]byte
@@ -186,7 +187,7 @@ func (s *scanner) run() {
 func (s *scanner) next() {
 	s.skipSpace()
 	s.text, s.word = nil, nil
-	if s.at >= len(s.b) {
+	if s.from = s.at; s.at >= len(s.b) {
 		s.token = tokenEnd
 		return
 	}
@@ -203,6 +204,9 @@ func (s *scanner) next() {
 	case c == '@':
 		s.readVar()
 	default:
+		if c == '[' { // in sql_mode MSSQL of MariaDB, what is up to the next ] is a name
+			s.j.traits |= foreign
+		}
 		s.token, s.mark = tokenMark, c
 		s.at++
 	}
@@ -283,23 +287,45 @@ func (s *scanner) readVar() {
 		s.at++
 		s.token = tokenSysVar
 	}
-	switch {
-	case s.at >= len(s.b):
-	case s.b[s.at] == '`' || s.b[s.at] == '\'' || s.b[s.at] == '"':
+	s.readVarPart()
+	for s.token == tokenSysVar && len(s.text) > 0 && s.readDot() {
+		name := append(bytes.TrimSuffix(bytes.Clone(s.text), []byte(".")), '.')
+		if s.readVarPart(); len(s.text) == 0 {
+			return
+		}
+		s.setWord(append(name, s.text...))
+	}
+}
+
+// readVarPart reads a name of a variable, or the part of it up to a quote or a space.
+func (s *scanner) readVarPart() {
+	if s.at < len(s.b) && (s.b[s.at] == '`' || s.b[s.at] == '\'' || s.b[s.at] == '"') {
 		s.readQuoted(s.b[s.at])
 		s.setWord(s.text)
-	default:
-		from := s.at
-		for s.at < len(s.b) && (s.isWord(s.b[s.at]) || s.b[s.at] == '.') {
-			s.at++
-		}
-		s.noteHalf(from)
-		s.setWord(s.b[from:s.at])
-		if s.at > from && s.b[s.at-1] == '.' && s.at < len(s.b) && s.b[s.at] == '`' {
-			s.readQuoted('`')
-			s.setWord(s.text)
-		}
+		return
 	}
+	from := s.at
+	for s.at < len(s.b) && (s.isWord(s.b[s.at]) || s.b[s.at] == '.') {
+		s.at++
+	}
+	s.noteHalf(from)
+	s.setWord(s.b[from:s.at])
+}
+
+// readDot goes on to what is behind the dot of a system variable's name, around which space and comments
+// may be, and reports whether there is one.
+func (s *scanner) readDot() bool {
+	at, code := s.at, s.code
+	read := s.b[at-1] == '.'
+	if s.peek() == '.' && !read {
+		s.at++
+		s.peek()
+		return true
+	}
+	if !read {
+		s.at, s.code = at, code
+	}
+	return read
 }
 
 // skipSpace goes on to the next token. The text of /*! and /*M! is code.

@@ -15,7 +15,7 @@ func (s *scanner) set() {
 		return
 	}
 	for ; s.token != tokenEnd && (s.token != tokenMark || s.mark != ';'); s.next() {
-		if s.token == tokenName {
+		if s.token == tokenName || s.token == tokenString && (target || s.peek() == '(') { // with ANSI_QUOTES
 			s.token = tokenWord
 			s.setWord(s.text)
 		}

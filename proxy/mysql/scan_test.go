@@ -112,6 +112,19 @@ func TestJudge(t *testing.T) {
 		{"SELECT a$, b$c FROM t", moves},
 		{"BEGIN `p`; END", begins | foreign | several},
 		{"BEGIN;", begins},
+		{"SELECT @@session .identity, @@x", readsLastID},
+		{"SELECT @@session. /* a */ `last_insert_id`", readsLastID},
+		{"SELECT @@local\n. \"warning_count\"", diagnostics},
+		{"SELECT @@session", 0},
+		{"SELECT @@session.", 0},
+		{"SELECT @@session . , @a := 1", assignsVars},
+		{"SELECT @@", 0},
+		{"SET @@session .session_track_schema = 0", unmovable},
+		{"SET @@session . transaction_isolation = 'SERIALIZABLE'", 0},
+		{`SET "session_track_schema" = 0`, unmovable},
+		{`SET a = "get_lock" ('b', 1)`, takesLocks},
+		{"SET a = 'b', session_track_schema = 0", unmovable},
+		{"SELECT 1 AS [a'], @a := 1, 2 AS [b']", foreign},
 	} {
 		if got := judge([]byte(test.sql)).traits &^ (setsOnly | schemaless | inserts); got != test.want {
 			t.Errorf("judge(%q) = %b, want %b", test.sql, got, test.want)
@@ -143,4 +156,16 @@ func TestJudgeNames(t *testing.T) {
 func FuzzJudge(f *testing.F) {
 	f.Add([]byte("SET @x = 1, NAMES utf8; select 'a\\' /*! get_lock( */"))
 	f.Fuzz(func(t *testing.T, sql []byte) { judge(sql) })
+}
+
+// TestOwnLabel: what the proxy answers by itself bears the name that the server would give it.
+func TestOwnLabel(t *testing.T) {
+	for sql, want := range map[string]string{
+		"SELECT @@identity": "@@identity", "SELECT @@session . last_insert_id ;": "@@session . last_insert_id", "select /* a */ @@`identity` /* b */": "@@`identity`",
+		"SELECT last_insert_id( )": "last_insert_id( )", "SELECT ROW_COUNT() n": "n",
+	} {
+		if what, label := bareFunction([]byte(sql)); what == 0 || label != want {
+			t.Errorf("%s: %d, %q", sql, what, label)
+		}
+	}
 }
