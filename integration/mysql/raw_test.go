@@ -26,6 +26,12 @@ const rawCaps = mywire.CapLongPassword | mywire.CapProtocol41 | mywire.CapSecure
 // raw connects with the least capabilities, and more.
 func (w *world) raw(t testing.TB, more ...mywire.Capabilities) *raw {
 	t.Helper()
+	return w.rawAs(t, 45, more...)
+}
+
+// rawAs is raw with a collation.
+func (w *world) rawAs(t testing.TB, collation byte, more ...mywire.Capabilities) *raw {
+	t.Helper()
 	r := &raw{caps: rawCaps}
 	for _, c := range more {
 		r.caps |= c
@@ -39,7 +45,7 @@ func (w *world) raw(t testing.TB, more ...mywire.Capabilities) *raw {
 	if err := nc.SetDeadline(time.Now().Add(5 * patience)); err != nil {
 		t.Fatal(err)
 	}
-	rawLogin(t, r, testUser, testPassword)
+	rawLogin(t, r, testUser, testPassword, collation)
 	return r
 }
 
@@ -157,10 +163,10 @@ func (w *world) dial(caps mywire.Capabilities, user, password string) (net.Conn,
 }
 
 // rawLogin logs in by caching_sha2_password.
-func rawLogin(t testing.TB, r *raw, user, password string) {
+func rawLogin(t testing.TB, r *raw, user, password string, collation byte) {
 	t.Helper()
 	got, err := mywire.Connect(t.Context(), r.Conn, &mywire.ConnectConfig{
-		User: user, Password: password, Schema: testDatabase, Capabilities: r.caps, Collation: 45,
+		User: user, Password: password, Schema: testDatabase, Capabilities: r.caps, Collation: collation,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -201,12 +207,18 @@ func (r *raw) reset(t testing.TB) {
 // direct connects to the server itself.
 func (s server) direct(t testing.TB, schema string) *raw {
 	t.Helper()
+	return s.directAs(t, schema, 45)
+}
+
+// directAs is direct with a collation.
+func (s server) directAs(t testing.TB, schema string, collation byte) *raw {
+	t.Helper()
 	nc, err := net.Dial("tcp", s.addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	got, err := mywire.Connect(t.Context(), nc, &mywire.ConnectConfig{
-		User: s.user, Password: s.password, TLS: s.tls(t), Schema: schema, Capabilities: rawCaps | mywire.CapMultiStatements, Collation: 45,
+		User: s.user, Password: s.password, TLS: s.tls(t), Schema: schema, Capabilities: rawCaps | mywire.CapMultiStatements, Collation: collation,
 	})
 	if err != nil {
 		t.Fatal(err)

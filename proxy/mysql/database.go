@@ -90,6 +90,7 @@ type welcome struct {
 	version    string
 	status     mywire.Status // of a new session
 	statements int           // most prepared statements of the whole server
+	charset    []setting     // of a session behind COM_RESET_CONNECTION; nil: that of its login, as with MariaDB
 }
 
 // maxGoodStates bounds goodStates; beyond it settings are tried anew at each attach.

@@ -16,15 +16,9 @@ func (c *client) finish(before mywire.Status, wrote error) error {
 	if wrote != nil {
 		l.spoilt = true
 	}
+	l.asked = false
 	if g.err != nil {
 		c.affected, c.warned = -1, warningsOf(g.err)
-		c.origin.heard(g.err)
-		if fatal[g.err.Code] {
-			l.spoilt = true
-			_ = c.writeReplies()
-			c.dead.Store(true)
-			return g.err
-		}
 	}
 	c.noteCursor()
 	c.noteText(g.err != nil, before)
@@ -39,7 +33,12 @@ func (c *client) finish(before mywire.Status, wrote error) error {
 		if err := c.writeReplies(); err != nil {
 			return err
 		}
-		if err := c.ask(); err != nil {
+		if err := c.ask(); err != nil && g.err != nil && fatal[g.err.Code] { // it is as it has said
+			c.origin.ended(g.err)
+			l.spoilt = true
+			c.dead.Store(true)
+			return g.err
+		} else if err != nil {
 			return c.originLost(err)
 		}
 	} else if c.running.traits&diagnostics == 0 && g.err == nil {
@@ -64,7 +63,7 @@ func (c *client) finish(before mywire.Status, wrote error) error {
 	return c.writeReplies()
 }
 
-// fatal are errors behind which a server closes the connection.
+// fatal are errors behind which a server closes the connection, unless a statement has said so by SIGNAL.
 var fatal = map[uint16]bool{
 	mywire.CodeServerShutdown: true, mywire.CodeNetPacketTooLarge: true, mywire.CodeClientInteraction: true,
 	mywire.CodeNetPacketsOutOfOrder: true, 1927: true, // ER_CONNECTION_KILLED of MariaDB
@@ -90,22 +89,27 @@ func (c *client) ask() error {
 	if err := c.deadline(); err != nil {
 		return err
 	}
-	if g.err != nil {
-		ok, err := o.ping()
+	t := c.running.traits
+	switch {
+	case g.err != nil:
+		if err := c.askError(); err != nil {
+			return err
+		}
+	case t&diagnostics != 0:
+	case g.end.Warnings == 0:
+		c.warned = nil
+	default:
+		res, err := o.query("SHOW WARNINGS")
 		if err != nil {
 			return err
 		}
-		if _, err := c.noteChanges(&ok); err != nil {
-			return err
-		}
-		c.status = ok.Status &^ ofReply
+		c.warned = res.packets
 	}
 	if l.askCollation {
 		if err := c.askCollation(); err != nil {
 			return err
 		}
 	}
-	t := c.running.traits
 	if t&(takesLocks|freesLocks) != 0 && l.pins&pinLocks != 0 && len(l.locks) > 0 {
 		held, err := c.heldLocks()
 		if err != nil {
@@ -115,37 +119,44 @@ func (c *client) ask() error {
 			l.locks = nil
 		}
 	}
-	if !c.stays() {
-		if err := c.askBehind(t); err != nil {
-			return err
-		}
-	}
-	return o.SetDeadline(time.Time{})
-}
-
-// askBehind asks for what the client may want to know of its last statement.
-func (c *client) askBehind(t traits) error {
-	o := c.origin
-	if t&diagnostics == 0 && c.give.err == nil && c.give.end.Warnings > 0 {
-		res, err := o.query("SHOW WARNINGS")
-		if err != nil {
-			return err
-		}
-		c.warned = res.packets
-	}
-	if t&countsRows != 0 {
+	if !c.stays() && t&countsRows != 0 {
 		n, err := o.number("SELECT FOUND_ROWS()")
 		if err != nil {
 			return err
 		}
 		c.found = n
 	}
+	return o.SetDeadline(time.Time{})
+}
+
+// askError asks for the status and the warnings behind an error by what leaves both as they are, and
+// ROW_COUNT() and FOUND_ROWS() too.
+func (c *client) askError() error {
+	o, e := c.origin, c.give.err
+	res, err := o.query("SHOW WARNINGS")
+	ok := res.end
+	if err == nil {
+		c.warned = res.packets
+	} else if isAnswer(err) { // of a KILL that came late, say
+		ok, err = o.ping()
+	}
+	if err != nil {
+		return err
+	}
+	if _, err := c.noteChanges(&ok); err != nil {
+		return err
+	}
+	c.status = ok.Status &^ ofReply
+	if e.Code == mywire.CodeOptionPrevents || e.Code == mywire.CodeReadOnlyMode {
+		c.lease.asked = true
+		return o.askReadOnly()
+	}
 	return nil
 }
 
 // askCollation asks for what SET NAMES has changed and no tracker tells.
 func (c *client) askCollation() error {
-	c.lease.askCollation = false
+	c.lease.askCollation, c.lease.asked = false, true
 	res, err := c.origin.query("SELECT @@SESSION.collation_connection")
 	if err != nil {
 		return err
@@ -162,6 +173,7 @@ func (c *client) askCollation() error {
 
 // heldLocks asks whether one of the locks of GET_LOCK is still held.
 func (c *client) heldLocks() (bool, error) {
+	c.lease.asked = true
 	var sql strings.Builder
 	sql.WriteString("SELECT 0")
 	for _, name := range slices.Compact(slices.Sorted(slices.Values(c.lease.locks))) {

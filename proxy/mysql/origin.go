@@ -72,20 +72,31 @@ func (o *origin) Close() error {
 	return o.Conn.Close()
 }
 
-// heard renews the pools where an origin connection says that it leads to a server
-// that is no longer the one to ask.
-func (o *origin) heard(e *mywire.Error) {
-	failed := false
-	switch e.Code {
-	case mywire.CodeOptionPrevents, mywire.CodeReadOnlyMode: // one of other options says nothing of the server
-		failed = (e.Code == mywire.CodeReadOnlyMode || strings.Contains(e.Message, "read-only")) && o.db.failover.ReadOnly(time.Now())
-	case mywire.CodeServerShutdown:
-		failed = o.db.failover.Ended(time.Now())
+// ended takes in that the server has closed the connection behind an error, and renews the pools where that
+// says that it stops.
+func (o *origin) ended(e *mywire.Error) {
+	if e.Code == mywire.CodeServerShutdown && o.db.failover.Ended(time.Now()) {
+		o.renew()
 	}
-	if failed {
-		o.db.counts.failovers.Add(1)
-		o.db.Renew()
+}
+
+// askReadOnly asks whether the server takes no writes, as an error has it, which may be a statement's own, by
+// SIGNAL, or of another option, and renews the pools where that is so.
+func (o *origin) askReadOnly() error {
+	n, err := o.number("SELECT CONCAT(@@GLOBAL.read_only) NOT IN ('0','OFF') OR CONCAT(@@GLOBAL.innodb_read_only) NOT IN ('0','OFF')")
+	if isAnswer(err) {
+		return nil
 	}
+	if err == nil && n > 0 && o.db.failover.ReadOnly(time.Now()) {
+		o.renew()
+	}
+	return err
+}
+
+// renew renews the pools because the connection leads to a server that is no longer the one to ask.
+func (o *origin) renew() {
+	o.db.counts.failovers.Add(1)
+	o.db.Renew()
 }
 
 // packet reads one packet, which must have room in the read buffer. It is good
@@ -141,8 +152,9 @@ const maxAnswer = 64 << 10
 
 // A result is what a question of the proxy's own was answered with.
 type result struct {
-	packets []byte // the rows, at most maxAnswer bytes
-	first   []byte // the first row
+	packets []byte    // the rows, at most maxAnswer bytes
+	first   []byte    // the first row
+	end     mywire.OK // behind them; its byte strings are good until the next packet
 }
 
 // query asks a question of the proxy's own. An ERR packet is the error.
@@ -172,6 +184,10 @@ func (o *origin) result() (res result, err error) {
 				return res, err
 			}
 			return res, e
+		case part == mywire.PartEOF:
+			if res.end, err = mywire.ParseOK(payload, originCaps); err != nil {
+				return res, err
+			}
 		case part == mywire.PartRow && len(res.packets)+len(payload) < maxAnswer:
 			if res.packets, _ = mywire.AppendPacket(res.packets, 0, payload); res.first == nil {
 				res.first = res.packets[mywire.HeaderSize:]
@@ -192,6 +208,25 @@ func (o *origin) number(sql string) (uint64, error) {
 		return 0, fmt.Errorf("%w: %w", mywire.ErrProtocol, err)
 	}
 	return strconv.ParseUint(string(text), 10, 64)
+}
+
+// globalCharset asks for the character set of new sessions that name none; nil of a server that does not say.
+func (o *origin) globalCharset() ([]setting, error) {
+	res, err := o.query("SELECT @@GLOBAL.character_set_client, COALESCE(@@GLOBAL.character_set_results, ''), @@GLOBAL.collation_connection")
+	if isAnswer(err) || err == nil && len(res.first) == 0 {
+		return nil, nil
+	} else if err != nil {
+		return nil, err
+	}
+	settings := make([]setting, len(charsetSettings))
+	for i, name := range charsetSettings {
+		var value []byte
+		if value, res.first, err = mywire.LenencString(res.first); err != nil {
+			return nil, fmt.Errorf("%w: %w", mywire.ErrProtocol, err)
+		}
+		settings[i] = setting{name, string(value)}
+	}
+	return settings, nil
 }
 
 // dialOrigin connects and logs in: with the password that was good last, if it is
@@ -250,7 +285,13 @@ func (d *Database) beginSession(ctx context.Context, o *origin, version string, 
 		if err != nil {
 			return fmt.Errorf("ask the origin for its limits: %w", err)
 		}
-		d.welcome.Store(&welcome{version: version, status: status, statements: int(n)})
+		told := &welcome{version: version, status: status, statements: int(n)}
+		if !strings.Contains(version, "MariaDB") {
+			if told.charset, err = o.globalCharset(); err != nil {
+				return fmt.Errorf("ask the origin for its character set: %w", err)
+			}
+		}
+		d.welcome.Store(told)
 	}
 	o.Release()
 	if !stop() {

@@ -22,7 +22,7 @@ func (c *client) own(sql []byte) (bool, error) {
 	case "kill":
 		return c.ownKill(s)
 	case "show":
-		if c.origin != nil {
+		if c.origin != nil && !c.lease.asked {
 			return false, nil
 		}
 		return c.ownShow(s)
@@ -55,9 +55,17 @@ func (c *client) ownShow(s *scanner) (bool, error) {
 	case 0:
 		return false, nil
 	case countWarnings, countErrors:
-		return true, c.answerNumber(string(columns[0].Name), c.functionValue(what), false)
+		return true, c.answerNumber(string(columns[0].Name), what)
 	}
-	return true, c.answerRows(columns, c.warnings(what == showErrors))
+	return true, c.answerWarnings(columns, c.warnings(what == showErrors))
+}
+
+// answerWarnings answers with warnings, which leaves FOUND_ROWS() as it is.
+func (c *client) answerWarnings(columns []mywire.Column, rows [][]byte) error {
+	found := c.found
+	err := c.answerRows(columns, rows)
+	c.found = found
+	return err
 }
 
 // bareShow reads a text that is SHOW WARNINGS or SHOW ERRORS, or one of the numbers of them; what is 0 for others.
@@ -100,7 +108,7 @@ func (s *scanner) bareShow() (what int, columns []mywire.Column) {
 		if word == "errors" {
 			what = countErrors
 		}
-		return what, []mywire.Column{numberColumn("@@session."+strings.TrimSuffix(word, "s")+"_count", false)}
+		return what, []mywire.Column{numberColumn("@@session."+strings.TrimSuffix(word, "s")+"_count", what)}
 	}
 	if what = showWarnings; word == "errors" {
 		what = showErrors
@@ -136,10 +144,10 @@ func (c *client) warnings(errors bool) (rows [][]byte) {
 // ownSelect answers SELECT of one function of the session's, and of nothing else.
 func (c *client) ownSelect(s *scanner) (bool, error) {
 	what, label := s.bareFunction()
-	if what == 0 || c.origin != nil && what != connectionID {
+	if what == 0 || c.origin != nil && what != connectionID && (!c.lease.asked || what == lastInsertID) {
 		return false, nil
 	}
-	return true, c.answerNumber(label, c.functionValue(what), what != rowCount)
+	return true, c.answerNumber(label, what)
 }
 
 // functionValue is what a function of the session's returns.
@@ -218,10 +226,14 @@ const (
 
 // sessionFunction is which of them the scanner stands at; 0 for none.
 func sessionFunction(s *scanner) int {
-	if s.token == tokenSysVar {
+	if s.token == tokenSysVar && !hasPrefix(s.word, "global") {
 		switch string(trimScope(s.word)) {
 		case "last_insert_id", "identity":
 			return lastInsertID
+		case "warning_count":
+			return countWarnings
+		case "error_count":
+			return countErrors
 		}
 		return 0
 	}
@@ -242,21 +254,25 @@ func sessionFunction(s *scanner) int {
 }
 
 // answerNumber answers with one row of one number.
-func (c *client) answerNumber(label string, n int64, unsigned bool) error {
+func (c *client) answerNumber(label string, what int) error {
+	n, column := c.functionValue(what), numberColumn(label, what)
 	text := strconv.FormatInt(n, 10)
-	if unsigned {
+	if column.Flags&flagUnsigned != 0 {
 		text = strconv.FormatUint(uint64(n), 10)
 	}
 	c.warned = nil
-	return c.answerRows([]mywire.Column{numberColumn(label, unsigned)}, [][]byte{mywire.AppendLenencString(nil, text)})
+	return c.answerRows([]mywire.Column{column}, [][]byte{mywire.AppendLenencString(nil, text)})
 }
 
-func numberColumn(label string, unsigned bool) mywire.Column {
+func numberColumn(label string, what int) mywire.Column {
 	column := mywire.Column{
 		Catalog: []byte("def"), Name: []byte(label), Collation: charsetBinary, Length: 21, Type: mywire.TypeLongLong, Flags: flagNotNull | flagBinary,
 	}
-	if unsigned {
+	switch what {
+	case connectionID, lastInsertID:
 		column.Flags |= flagUnsigned
+	case countWarnings, countErrors:
+		column.Flags = flagUnsigned | flagBinary
 	}
 	return column
 }
@@ -286,7 +302,7 @@ func (c *client) executeOwn(n *named) error {
 			rows[i] = binaryWarning(rows[i])
 		}
 		_, columns := bareShow([]byte(n.stmt.text))
-		return c.answerRows(columns, rows)
+		return c.answerWarnings(columns, rows)
 	}
 	column, err := mywire.ParseColumn(n.stmt.meta.packets[mywire.HeaderSize:])
 	if err != nil {

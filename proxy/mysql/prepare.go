@@ -48,7 +48,7 @@ func (c *client) prepare(payload []byte, whole bool) error {
 		}
 	}
 	if what, label := bareFunction(text); what == rowCount || what == foundRows || what == connectionID {
-		return c.prepareOwn("SELECT "+label, what, []mywire.Column{numberColumn(label, what != rowCount)}, whole)
+		return c.prepareOwn("SELECT "+label, what, []mywire.Column{numberColumn(label, what)}, whole)
 	}
 	if what, columns := bareShow(text); what != 0 {
 		return c.prepareOwn(string(text), what, columns, whole)

@@ -50,9 +50,10 @@ func (c *client) command() error {
 	case mywire.ComStmtFetch:
 		return c.fetch(payload)
 	case mywire.ComPing:
-		if c.origin != nil && c.busy() {
+		if c.origin != nil {
 			return c.run(cmd)
 		}
+		c.affected = 0
 		return c.answerOK()
 	case mywire.ComQuit:
 		return errTerminated
@@ -330,6 +331,7 @@ func (c *client) setOption(payload []byte) error {
 		return c.answerError(mywire.Errorf(mywire.CodeUnknownCommand, "Unknown command"))
 	}
 	c.session.multi = option == mywire.OptionMultiStatementsOn
+	c.affected = -1
 	return c.answer(func(b []byte) []byte { return c.appendEnd(b, &mywire.OK{EOF: true, Status: c.status}) })
 }
 
@@ -340,6 +342,9 @@ func (c *client) resetSession() {
 		c.detach()
 	}
 	s := &c.session
+	if w := c.db.welcome.Load(); w != nil && len(w.charset) > 0 {
+		s.base = s.base.but(w.charset)
+	}
 	s.state = s.base.with(s.state.schema) // which stays, as with a server
 	c.forgetStatements()
 	c.idAnswer = nil

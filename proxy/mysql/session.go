@@ -76,6 +76,7 @@ type lease struct {
 	gotID   uint64 // what OK packets have said it is
 
 	askCollation bool // collation_connection has, which is not told
+	asked        bool // warnings and counts of rows there are no longer those of the client's last statement
 
 	temps    []string // names of temporary tables
 	locks    []string // and of GET_LOCK

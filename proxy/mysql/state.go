@@ -82,6 +82,15 @@ func (s *state) with(schema string) *state {
 	return newState(s.settings, schema)
 }
 
+// but is s with these settings, of which the names are sorted too.
+func (s *state) but(settings []setting) *state {
+	all := slices.Clone(s.settings)
+	for _, v := range settings {
+		all = put(all, v.name, v.value)
+	}
+	return newState(all, s.schema)
+}
+
 // parsing are the settings of s that decide what a text means.
 func (s *state) parsing() *state {
 	var settings []setting
@@ -106,14 +115,30 @@ const ignoreSpace = "\x00ignore_space"
 func loginState(charset uint16, caps mywire.Capabilities, schema string) *state {
 	var settings []setting
 	if charset != 0 && charset != loginCharset {
-		for _, name := range charsetSettings {
-			settings = append(settings, setting{name, itoa(uint64(charset))})
+		for _, name := range charsetSettings[:2] {
+			settings = append(settings, setting{name, itoa(uint64(defaultCollation(charset)))})
 		}
+		settings = append(settings, setting{"collation_connection", itoa(uint64(charset))})
 	}
 	if caps.Has(mywire.CapIgnoreSpace) {
 		settings = put(settings, "sql_mode", ignoreSpace)
 	}
 	return newState(settings, schema)
+}
+
+// defaultCollation is the default collation of a collation's character set, which MariaDB alone takes
+// for that. The numbers are those of information_schema.collations; of other character sets than the three that
+// drivers log in with, a collation stands for itself.
+func defaultCollation(id uint16) uint16 {
+	switch {
+	case id == 46, id >= 224 && id <= 247, id >= 255 && id <= 323: // utf8mb4
+		return 45
+	case id == 76, id == 83, id >= 192 && id <= 215, id == 223: // utf8mb3
+		return 33
+	case id == 5, id == 15, id == 31, id >= 47 && id <= 49, id == 94: // latin1
+		return 8
+	}
+	return id
 }
 
 // charsetSettings are the variables that the character set of a login sets.
