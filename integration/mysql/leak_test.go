@@ -65,6 +65,54 @@ func TestPooling51SchemaGone(t *testing.T) {
 	})
 }
 
+// TestPooling52SchemaGone: a statement whose schema is gone fails, and its client goes on as it was.
+func TestPooling52SchemaGone(t *testing.T) {
+	onBoth(t, func(t *testing.T, s server) {
+		w := newWorld(t, s, maxConns(2))
+		a, b := w.raw(t), w.raw(t)
+		for _, query := range []string{"CREATE DATABASE IF NOT EXISTS gone", "USE gone", "SET sql_mode = 'ANSI_QUOTES'", "CREATE TABLE context (id bigint)"} {
+			a.exec(t, query)
+		}
+		id, _ := a.prepare(t, "SELECT id FROM context")
+		a.exec(t, "USE "+otherDatabase)
+		a.exec(t, "SET sql_mode = 'NO_BACKSLASH_ESCAPES'")
+		b.exec(t, "DROP DATABASE gone")
+		b.exec(t, "SET @x = 1") // takes the connection where it is prepared
+		for range 2 {
+			if _, _, failed := a.execute(t, id, 0, false); failed == nil || failed.Code != mywire.CodeBadDB {
+				t.Errorf("%v", failed)
+			}
+			a.exec(t, "BEGIN")
+			if _, _, failed := a.execute(t, id, 0, false); failed == nil || failed.Code != mywire.CodeBadDB {
+				t.Errorf("in a transaction: %v", failed)
+			}
+			a.want(t, "SELECT DATABASE()", otherDatabase)
+			a.want(t, "SELECT @@sql_mode", "NO_BACKSLASH_ESCAPES")
+			a.exec(t, "COMMIT")
+		}
+	})
+}
+
+// TestPooling52Signal: a stored function that says what a server says of a statement that is to be prepared again
+// runs once.
+func TestPooling52Signal(t *testing.T) {
+	onBoth(t, func(t *testing.T, s server) {
+		w := newWorld(t, s, maxConns(1))
+		a := w.raw(t)
+		if s.name == "mysql" {
+			a.exec(t, "SET GLOBAL log_bin_trust_function_creators = 1")
+		}
+		a.exec(t, "DROP FUNCTION IF EXISTS counts")
+		a.exec(t, "CREATE FUNCTION counts() RETURNS int BEGIN SET @counted = COALESCE(@counted, 0) + 1; SIGNAL SQLSTATE '45000' SET MYSQL_ERRNO = 1615; RETURN 1; END")
+		a.exec(t, "SET @counted = 0")
+		id, _ := a.prepare(t, "SELECT counts()")
+		if _, _, failed := a.execute(t, id, 0, false); failed == nil || failed.Code != mywire.CodeNeedReprepare {
+			t.Errorf("%v", failed)
+		}
+		a.want(t, "SELECT @counted", "1")
+	})
+}
+
 func TestPooling59Collation(t *testing.T) {
 	onBoth(t, func(t *testing.T, s server) {
 		w := newWorld(t, s, maxConns(1))

@@ -30,9 +30,9 @@ func (c *client) ensure(s *statement) (p *prepared, refused *mywire.Error, err e
 	}
 	c.db.counts.rePrepares.Add(1)
 	c.begin()
-	back, err := c.putContext(s)
-	if err != nil {
-		return nil, nil, err
+	back, refused, err := c.putContext(s)
+	if refused != nil || err != nil {
+		return nil, refused, err
 	}
 	p, _, refused, err = c.prepareOn(s.text)
 	if err != nil {
@@ -52,11 +52,12 @@ func (c *client) ensure(s *statement) (p *prepared, refused *mywire.Error, err e
 }
 
 // putContext puts in force what decided what the text of a statement means when it
-// was prepared, where the client has changed that since. back is for behind it.
-func (c *client) putContext(s *statement) (back func(), err error) {
+// was prepared, where the client has changed that since. back is for behind it. What an
+// origin refuses of it, its schema being gone, say, leaves all as it was.
+func (c *client) putContext(s *statement) (back func(), refused *mywire.Error, err error) {
 	now := c.session.state
 	if now.key == s.state.key {
-		return func() {}, nil
+		return func() {}, nil, nil
 	}
 	put := func(from, to *state) {
 		if sql := change(from.parsing(), to.parsing()); sql != "" {
@@ -67,11 +68,20 @@ func (c *client) putContext(s *statement) (back func(), err error) {
 		}
 	}
 	if put(now, s.state); c.owed > 0 {
-		if e := c.settleOwn(); e != nil { // its schema is gone, say: nothing may run in another
-			return nil, e
+		refused = c.settleOwn() // nothing may run in another schema
+	}
+	if refused != nil && c.lease.spoilt {
+		return nil, nil, refused
+	}
+	if refused != nil {
+		c.lease.dirty = true
+		if put(s.state.with(now.schema), now); c.owed > 0 {
+			if e := c.settleOwn(); e != nil {
+				return nil, nil, e
+			}
 		}
 	}
-	return func() { put(s.state, now) }, nil
+	return func() { put(s.state, now) }, refused, nil
 }
 
 // ready leases an origin connection for a statement, and prepares it there. Where
@@ -109,7 +119,7 @@ func (c *client) execute(payload []byte, whole bool) error {
 	if e != nil {
 		return c.answerError(e)
 	}
-	if n.own != 0 && (c.origin == nil || n.own == connectionID) {
+	if n.own != 0 && (c.origin == nil || n.own == connectionID || c.lease.asked) {
 		return c.executeOwn(n)
 	}
 	head, err := mywire.ParseExecute(payload, n.stmt.meta.params, c.caps)
@@ -261,8 +271,11 @@ func (c *client) sendAgain() error {
 }
 
 // isStale reports whether an origin no longer knows a statement, or its tables have
-// changed, so that it is to be prepared again.
+// changed, so that it is to be prepared again. What a trigger says by SIGNAL has 45000.
 func isStale(e *mywire.Error) bool {
+	if e.State != "HY000" {
+		return false
+	}
 	return e.Code == mywire.CodeUnknownStmtHandler && strings.Contains(e.Message, "mysqld_stmt_execute") || e.Code == mywire.CodeNeedReprepare
 }
 
