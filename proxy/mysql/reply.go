@@ -142,7 +142,7 @@ func (c *client) takePacket(b []byte, n int) error {
 	if g.ended && part != mywire.PartMore {
 		g.ended = false
 		if cursor := part == mywire.PartEOF && c.reply.Status.Has(mywire.StatusCursorExists); !cursor {
-			c.put(g.last+1, mywire.EOF{Status: c.status}.Append)
+			c.put(g.last+1, mywire.EOF{Status: c.columnsStatus()}.Append)
 			g.last++
 			g.shift++
 		}
@@ -190,6 +190,28 @@ func (c *client) takePacket(b []byte, n int) error {
 	g.left = full - n
 	c.replies.keep(n)
 	return nil
+}
+
+// columnsStatus is the status that a server sends behind columns, which it does not send to the proxy: that of the
+// rows' end, where that has come, or what is known of it.
+func (c *client) columnsStatus() mywire.Status {
+	for b := c.replies.rest(); len(b) > mywire.HeaderSize; {
+		n, _ := mywire.Header(b)
+		full := mywire.HeaderSize + n
+		if n == 0 || n == mywire.MaxPayload || len(b) < full {
+			break
+		}
+		if b[mywire.HeaderSize] == mywire.HeaderEOF {
+			if ok, err := mywire.ParseOK(b[mywire.HeaderSize:full], originCaps); err == nil {
+				return ok.Status &^ mywire.StatusStateChanged
+			}
+		}
+		b = b[full:]
+	}
+	if c.running.traits&calls != 0 {
+		return c.status | mywire.StatusMoreResults
+	}
+	return c.status
 }
 
 // errRogue is of an origin that asks for what nobody offered.
