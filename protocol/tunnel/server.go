@@ -81,6 +81,7 @@ func (s *Server) handshakeTimeout() time.Duration {
 type admission struct {
 	once  sync.Once
 	slots chan struct{}
+	until time.Time // it has at the most
 }
 
 var errBusy = errors.New("too many handshakes are under way")
@@ -102,7 +103,7 @@ func (s *Server) admit() *admission {
 	slots := s.places()
 	select {
 	case slots <- struct{}{}:
-		return &admission{slots: slots}
+		return &admission{slots: slots, until: time.Now().Add(s.handshakeTimeout())}
 	default:
 		return nil
 	}
@@ -177,7 +178,7 @@ func (s *Server) ServeQUIC(ctx context.Context, pc net.PacketConn) error {
 		tr.StatelessResetKey = &key
 	}
 	qc := quicConfig(s.Limits.withDefaults())
-	qc.HandshakeIdleTimeout = s.handshakeTimeout()
+	qc.HandshakeIdleTimeout = s.handshakeTimeout() / 2 // quic-go lets the TLS handshake as a whole take twice as long
 	ln, err := tr.Listen(conf, qc)
 	if err != nil {
 		return errors.Join(err, pc.Close())
@@ -219,7 +220,8 @@ func (s *Server) serveQUICConn(ctx context.Context, conn *quic.Conn) {
 	peer := Peer{
 		Carrier: CarrierQUIC, Remote: addrPort(conn.RemoteAddr()), Certificates: conn.ConnectionState().TLS.PeerCertificates,
 	}
-	hctx, cancel := context.WithTimeout(ctx, s.handshakeTimeout())
+	place := conn.Context().Value(admissionKey{}).(*admission)
+	hctx, cancel := context.WithDeadline(ctx, place.until)
 	defer cancel()
 
 	var watch sync.WaitGroup
@@ -232,9 +234,7 @@ func (s *Server) serveQUICConn(ctx context.Context, conn *quic.Conn) {
 		link.close(stream.CodeTimeout, "no session was established")
 		return
 	}
-	if a, ok := conn.Context().Value(admissionKey{}).(*admission); ok {
-		a.release()
-	}
+	place.release()
 	s.handle(ctx, newSession(sess, control))
 }
 

@@ -23,7 +23,7 @@ func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer a.release()
-	hctx, cancel := context.WithTimeout(r.Context(), s.handshakeTimeout())
+	hctx, cancel := context.WithDeadline(r.Context(), a.until)
 	defer cancel()
 
 	remote, err := netip.ParseAddrPort(r.RemoteAddr)

@@ -72,6 +72,23 @@ func TestTunnel21OneRoundTrip(t *testing.T) {
 	})
 }
 
+// TestTunnel27FromTheFirstPacket: a stranger's time is counted from its first packet on, so that a slow TLS handshake is in it.
+func TestTunnel27FromTheFirstPacket(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		over := path{delay: time.Second}
+		began := time.Now()
+		var until time.Time
+		sim := simulate(t, CarrierQUIC, over, &Server{Authenticate: func(ctx context.Context, _ Peer, _ *tunnelpb.Hello) (*tunnelpb.Welcome, error) {
+			until, _ = ctx.Deadline()
+			return &tunnelpb.Welcome{}, nil
+		}})
+		defer sim.stop()
+		if got, want := until.Sub(began), over.delay+handshakeTimeout; got != want {
+			t.Errorf("a Hello may take until %v after the dial, want %v", got, want)
+		}
+	})
+}
+
 // TestTunnel16ResetOneWay measures a reset over a link with a delay: it waits for nothing.
 func TestTunnel16ResetOneWay(t *testing.T) {
 	inBubble(t, func(t *testing.T, sim *simulated) {
