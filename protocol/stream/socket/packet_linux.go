@@ -13,7 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// maxBatch is how many messages are taken from the system at once.
+// maxBatch is how many messages are taken from the system at once: one at first, and one more whenever all have come that there is room for.
 const maxBatch = 8
 
 const (
@@ -37,6 +37,7 @@ type PacketConn struct {
 		from    [maxBatch]unix.RawSockaddrInet6
 		control [maxBatch][maxControl]byte
 		data    [maxBatch][]byte
+		room    int                   // of them there are
 		last    unix.RawSockaddrInet6 // the address of the message before, and
 		addr    *net.UDPAddr          // what was made of it: the next is likely to be the same's
 		n       int                   // messages that were read,
@@ -77,12 +78,18 @@ func NewPacket(c net.PacketConn) net.PacketConn {
 	}
 	p := &PacketConn{UDPConn: udp, raw: raw, six: domain == unix.AF_INET6}
 	p.in.try, p.out.try = p.receive, p.send
-	for i := range p.in.msgs {
-		p.in.data[i] = make([]byte, maxDatagrams) // of which only what is used becomes resident
-	}
+	p.grow()
 	// A system that cannot join datagrams hands them out one by one.
 	_ = raw.Control(func(fd uintptr) { _ = SetInt(fd, unix.IPPROTO_UDP, unix.UDP_GRO, 1) })
 	return p
+}
+
+// grow makes room for one more message, if that is wanted.
+func (p *PacketConn) grow() {
+	if in := &p.in; in.n == in.room && in.room < maxBatch {
+		in.data[in.room] = make([]byte, maxDatagrams) // of which only what is used becomes resident
+		in.room++
+	}
 }
 
 // ReadBatch reads at least one datagram, each into the first of a message's Buffers, and returns how many. They keep their order. No flags
@@ -107,7 +114,7 @@ func (p *PacketConn) ReadBatch(ms []ipv4.Message, _ int) (int, error) {
 // fill waits for messages, and takes those that have come.
 func (p *PacketConn) fill() error {
 	in := &p.in
-	for i := range in.msgs {
+	for i := range in.room {
 		h := &in.msgs[i].hdr
 		in.iovs[i].Base = unsafe.SliceData(in.data[i])
 		in.iovs[i].SetLen(len(in.data[i]))
@@ -124,6 +131,7 @@ func (p *PacketConn) fill() error {
 	if err != nil {
 		return explain(p, "read", nil, err)
 	}
+	p.grow()
 	p.begin()
 	return nil
 }
@@ -181,7 +189,7 @@ func joined(control []byte) int {
 // receive reports whether there is nothing more to wait for.
 func (p *PacketConn) receive(fd uintptr) bool {
 	for {
-		n, _, errno := syscall.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&p.in.msgs)), maxBatch, 0, 0, 0)
+		n, _, errno := syscall.RawSyscall6(unix.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&p.in.msgs)), uintptr(p.in.room), 0, 0, 0)
 		switch errno {
 		case 0:
 			p.in.n = int(n)

@@ -151,6 +151,11 @@ func TestPacketJoined(t *testing.T) {
 	send(segments, many[:2]...)
 	send(nil, bytes.Repeat([]byte{'x'}, 2000)) // longer than there is room for
 
+	for range maxBatch { // room for all at once
+		far.in.n = far.in.room
+		far.grow()
+	}
+	far.in.n = 0
 	ms := messages(maxBatch)
 	var got [][]byte
 	for len(got) < len(want) {
@@ -249,5 +254,38 @@ func TestPacketAllocations(t *testing.T) {
 		far.ReadBatch(ms, 0)
 	}); n != 0 {
 		t.Errorf("%v allocations", n)
+	}
+}
+
+// The room for messages grows with what comes at once: a socket with little to read keeps little.
+func TestPacketGrows(t *testing.T) {
+	near, far := listenPacket(t, "udp4", "127.0.0.1:0"), listenPacket(t, "udp4", "127.0.0.1:0")
+	to := far.LocalAddr().(*net.UDPAddr)
+	receive := func(burst int) {
+		t.Helper()
+		for i := range burst {
+			if _, _, err := near.WriteMsgUDP(make([]byte, 100*(burst-i)), nil, to); err != nil { // each shorter, so that none are joined
+				t.Fatal(err)
+			}
+		}
+		for ms := messages(maxBatch); burst > 0; {
+			n, err := far.ReadBatch(ms, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			burst -= n
+		}
+	}
+	for range 3 {
+		receive(1)
+	}
+	if far.in.room != 2 {
+		t.Errorf("room for %d messages where one comes at a time", far.in.room)
+	}
+	for range maxBatch {
+		receive(maxBatch)
+	}
+	if far.in.room != maxBatch {
+		t.Errorf("room for %d messages where %d come at once", far.in.room, maxBatch)
 	}
 }
