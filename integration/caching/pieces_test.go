@@ -5,6 +5,7 @@ import (
 
 	"github.com/jackc/pgx/v5/pgproto3"
 
+	"github.com/sluicedb/sluice/protocol/pgwire"
 	"github.com/sluicedb/sluice/proxy/cache"
 	"github.com/sluicedb/sluice/proxy/postgres"
 	"github.com/sluicedb/sluice/proxy/query"
@@ -97,6 +98,19 @@ func TestCacheHitsWhateverTheWay(t *testing.T) {
 				}
 			}
 		}, query.StatusMiss, query.StatusHit)
+	})
+	t.Run("described, and then refused", func(t *testing.T) {
+		sql := "select 6 / (id - 1) from " + s + ".t order by id"
+		conn, direct := hijack(t, w), newWorld(t, func(c *postgres.Config) { c.Caching = cache.Policy{} })
+		origin := hijack(t, direct)
+		for _, ask := range [][]byte{pgwire.AppendQuery(nil, sql), groupOf(sql, false, false), groupOf(sql, true, false), groupOf(sql, false, true)} {
+			wanted := string(in[:roundTrip(t, origin, ask)])
+			w.expect(t, "an error behind a description", func() {
+				if got := string(in[:roundTrip(t, conn, ask)]); got != wanted {
+					t.Errorf("%q, the origin says %q", got, wanted)
+				}
+			}, query.StatusMiss)
+		}
 	})
 	t.Run("described, and then not", func(t *testing.T) {
 		sql := "select * from " + s + ".columns order by 1"

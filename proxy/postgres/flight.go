@@ -216,7 +216,7 @@ func (c *client) follow(a *asked, r *cache.Reader, lead bool, stop <-chan struct
 	first, err := c.firstOf(r, stop)
 	var skip int
 	ok := true
-	if err == nil && len(first) > 0 {
+	if len(first) > 0 && (err == nil || lead && isOriginError(err)) {
 		columns := c.columnsOf(first)
 		if skip, ok = c.begins(a, first, columns); ok {
 			c.adopt(a, columns)
@@ -232,7 +232,7 @@ func (c *client) follow(a *asked, r *cache.Reader, lead bool, stop <-chan struct
 	case err != nil && !lead && !errors.Is(err, cache.ErrStopped):
 		return 0, nil
 	case err != nil:
-		return c.failFlight(a, err, false)
+		return c.failFlight(a, err, len(first) > 0 && isOriginError(err))
 	}
 	for {
 		if !r.Ready() || c.replies.pending() > 2*pgwire.BufferSize {
@@ -261,14 +261,23 @@ func (c *client) follow(a *asked, r *cache.Reader, lead bool, stop <-chan struct
 	}
 }
 
+// isOriginError reports whether a flight was ended by an ErrorResponse.
+func isOriginError(err error) bool {
+	_, is := errors.AsType[*originError](err)
+	return is
+}
+
 // firstOf reads a flight up to what follows its first message: a description alone
-// may yet be followed by an error.
+// may yet be followed by an error. What came before that is returned with it.
 func (c *client) firstOf(r *cache.Reader, stop <-chan struct{}) ([]byte, error) {
 	var first []byte
 	for {
 		b, err := r.Next(stop)
-		if err != nil || b == nil {
-			return nil, err
+		if err != nil {
+			return first, err
+		}
+		if b == nil {
+			return nil, nil
 		}
 		if first == nil {
 			first = b
