@@ -359,6 +359,13 @@ func TestTunnel27FloodOfStrangersIsBounded(t *testing.T) {
 			t.Fatal("strangers beyond the limit are kept")
 		}
 	}
+	// Who floods leaves places to others.
+	other := net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+	c, err := tls.DialWithDialer(&other, "tcp", g.addr, &tls.Config{RootCAs: g.cert.Pool, ServerName: "localhost"})
+	if err != nil {
+		t.Fatalf("another address is locked out: %v", err)
+	}
+	c.Close()
 }
 
 func FuzzCredentials(f *testing.F) {

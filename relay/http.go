@@ -6,8 +6,9 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/sluicedb/sluice/protocol/tunnel"
@@ -36,7 +37,7 @@ func (r *Relay) serveTCP(ctx context.Context, server *tunnel.Server, ln net.List
 		}),
 		TLSConfig:         conf,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
-		ConnState:         (&strangers{limit: int64(r.cfg.MaxHandshakes)}).observe,
+		ConnState:         newStrangers(r.cfg.MaxHandshakes).observe,
 		ReadHeaderTimeout: requestTimeout,
 		ReadTimeout:       requestTimeout,
 		WriteTimeout:      answerTimeout,
@@ -55,20 +56,37 @@ func (r *Relay) serveTCP(ctx context.Context, server *tunnel.Server, ln net.List
 	return err
 }
 
-// strangers counts connections that have not become a WebSocket, and closes new ones when there are too many.
+// strangers gives places to connections that have not become a WebSocket, and closes those that get none.
 type strangers struct {
-	limit int64
-	n     atomic.Int64
+	places *tunnel.Places
+
+	mu  sync.Mutex
+	has map[net.Conn]netip.Addr // whose place it is
+}
+
+func newStrangers(limit int) *strangers {
+	return &strangers{places: tunnel.NewPlaces(limit), has: make(map[net.Conn]netip.Addr)}
 }
 
 func (s *strangers) observe(c net.Conn, state http.ConnState) {
 	switch state {
 	case http.StateNew:
-		if s.n.Add(1) > s.limit {
+		remote, _ := netip.ParseAddrPort(c.RemoteAddr().String()) // the zero one on a listener without addresses
+		if !s.places.Take(remote.Addr()) {
 			c.Close()
+			return
 		}
+		s.mu.Lock()
+		s.has[c] = remote.Addr()
+		s.mu.Unlock()
 	case http.StateHijacked, http.StateClosed:
-		s.n.Add(-1)
+		s.mu.Lock()
+		peer, ok := s.has[c]
+		delete(s.has, c)
+		s.mu.Unlock()
+		if ok {
+			s.places.Give(peer)
+		}
 	}
 }
 

@@ -46,7 +46,7 @@ type Config struct {
 	MaxTokenStreams   int           // live streams of one service token; 10,000 unless set
 	MaxTunnelStreams  int           // live streams of one tunnel; 20,000 unless set
 	MaxTokenRate      int           // opens of one service token a second; 1000 unless set
-	MaxHandshakes     int           // peers that have not authenticated, on each listener; 512 unless set
+	MaxHandshakes     int           // peers that have not authenticated, on each listener; 512 unless set. See tunnel.Places
 	MaxGeneric        int           // connections of generic WebSocket clients; 4096 unless set
 	Limits            tunnel.Limits // what each session may ask of the relay
 	WindowMemory      int64         // bytes that stalled readers hold in all sessions together; 1 GiB unless set

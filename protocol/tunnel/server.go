@@ -49,7 +49,8 @@ type Server struct {
 	// HandshakeTimeout bounds the time from a connection's first byte to its Welcome; 5 seconds unless set.
 	HandshakeTimeout time.Duration
 
-	// MaxHandshakes bounds the peers that have not been welcomed yet; 256 unless set. More are turned away.
+	// MaxHandshakes bounds the peers that have not been welcomed yet; 256 unless set. More are turned away, and of one address before it
+	// leaves none to others: see Places.
 	MaxHandshakes int
 
 	// StatelessResetKey lets peers learn within a round trip that the relay has restarted, if it is the same as before.
@@ -59,8 +60,8 @@ type Server struct {
 	Limits Limits       // what each peer may ask of this side
 	Logger *slog.Logger // discards unless set
 
-	once  sync.Once
-	slots chan struct{} // one for each peer that has not been welcomed
+	once   sync.Once
+	places *Places // of peers that have not been welcomed
 }
 
 func (s *Server) logger() *slog.Logger {
@@ -79,40 +80,37 @@ func (s *Server) handshakeTimeout() time.Duration {
 
 // admission is the place of one peer that has not been welcomed.
 type admission struct {
-	once  sync.Once
-	slots chan struct{}
-	until time.Time // it has at the most
+	once   sync.Once
+	places *Places
+	peer   netip.Addr
+	until  time.Time // it has at the most
 }
 
 var errBusy = errors.New("too many handshakes are under way")
 
-// places returns the places of peers that have not been welcomed.
-func (s *Server) places() chan struct{} {
+// strangers returns the places of peers that have not been welcomed.
+func (s *Server) strangers() *Places {
 	s.once.Do(func() {
 		n := s.MaxHandshakes
 		if n <= 0 {
 			n = defaultHandshakes
 		}
-		s.slots = make(chan struct{}, n)
+		s.places = NewPlaces(n)
 	})
-	return s.slots
+	return s.places
 }
 
-// admit takes a place, or returns nil when there is none.
-func (s *Server) admit() *admission {
-	slots := s.places()
-	select {
-	case slots <- struct{}{}:
-		return &admission{slots: slots, until: time.Now().Add(s.handshakeTimeout())}
-	default:
+// admit takes a place, or returns nil when there is none. Peers that have not proved their address share the places of the zero one,
+// since they may say anybody's.
+func (s *Server) admit(peer netip.Addr) *admission {
+	places := s.strangers()
+	if !places.Take(peer) {
 		return nil
 	}
+	return &admission{places: places, peer: peer, until: time.Now().Add(s.handshakeTimeout())}
 }
 
-// busy reports that more than half of the places are taken: strangers must then prove their address.
-func (s *Server) busy() bool { return len(s.places()) > cap(s.places())/2 }
-
-func (a *admission) release() { a.once.Do(func() { <-a.slots }) }
+func (a *admission) release() { a.once.Do(func() { a.places.Give(a.peer) }) }
 
 // authenticate turns Authenticate's answer into a Welcome or a Refusal.
 func (s *Server) authenticate(ctx context.Context, peer Peer, hello *tunnelpb.Hello) (*tunnelpb.Welcome, *Refusal) {
@@ -171,7 +169,7 @@ func (s *Server) ServeQUIC(ctx context.Context, pc net.PacketConn) error {
 	tr := &quic.Transport{
 		Conn:                socket.NewPacket(pc),
 		ConnContext:         s.admitQUIC,
-		VerifySourceAddress: func(net.Addr) bool { return s.busy() },
+		VerifySourceAddress: func(net.Addr) bool { return !s.strangers().Room(netip.Addr{}) },
 	}
 	if s.StatelessResetKey != nil {
 		key := quic.StatelessResetKey(*s.StatelessResetKey)
@@ -205,8 +203,12 @@ func (s *Server) stopQUIC(ln *quic.Listener, conns *sync.WaitGroup, tr *quic.Tra
 }
 
 // admitQUIC takes a place for a connection from its first packet on.
-func (s *Server) admitQUIC(ctx context.Context, _ *quic.ClientInfo) (context.Context, error) {
-	a := s.admit()
+func (s *Server) admitQUIC(ctx context.Context, info *quic.ClientInfo) (context.Context, error) {
+	var peer netip.Addr
+	if info.AddrVerified {
+		peer = addrPort(info.RemoteAddr).Addr()
+	}
+	a := s.admit(peer)
 	if a == nil {
 		return nil, errBusy
 	}

@@ -16,7 +16,11 @@ import (
 // Sec-WebSocket-Protocol names Protocol. The session ends with the request's context, which is done for no reason of the
 // connection's once it is a WebSocket: give the http.Server a BaseContext that ends. The server must offer HTTP/1.1.
 func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
-	a := s.admit()
+	remote, err := netip.ParseAddrPort(r.RemoteAddr)
+	if err != nil {
+		remote = netip.AddrPort{} // a listener without addresses
+	}
+	a := s.admit(remote.Addr())
 	if a == nil {
 		w.Header().Set("Retry-After", "1")
 		http.Error(w, errBusy.Error(), http.StatusServiceUnavailable)
@@ -26,10 +30,6 @@ func (s *Server) ServeWebSocket(w http.ResponseWriter, r *http.Request) {
 	hctx, cancel := context.WithDeadline(r.Context(), a.until)
 	defer cancel()
 
-	remote, err := netip.ParseAddrPort(r.RemoteAddr)
-	if err != nil {
-		remote = netip.AddrPort{} // a listener without addresses
-	}
 	peer := Peer{Carrier: CarrierWebSocket, Remote: unmap(remote)}
 	if r.TLS != nil {
 		peer.Certificates = r.TLS.PeerCertificates

@@ -45,12 +45,13 @@ func (r *relay) rawQUIC(t *testing.T) *quic.Conn {
 	return conn
 }
 
-// rawWebSocket makes the upgrade by hand.
-func (r *relay) rawWebSocket(t *testing.T) (net.Conn, *http.Response) {
+// rawWebSocket makes the upgrade by hand, from an address of this machine.
+func (r *relay) rawWebSocket(t *testing.T, from string) (net.Conn, *http.Response) {
 	t.Helper()
 	conf := r.tls.Clone()
 	conf.ServerName = "127.0.0.1"
-	conn, err := tls.Dial("tcp", r.addr[CarrierWebSocket], conf)
+	d := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(from)}}
+	conn, err := tls.DialWithDialer(d, "tcp", r.addr[CarrierWebSocket], conf)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +97,7 @@ func TestTunnel27SilentStranger(t *testing.T) {
 			}
 		})
 		t.Run("websocket/"+name, func(t *testing.T) {
-			conn, resp := r.rawWebSocket(t)
+			conn, resp := r.rawWebSocket(t, "127.0.0.1")
 			if resp.StatusCode != http.StatusSwitchingProtocols {
 				t.Fatalf("status = %s", resp.Status)
 			}
@@ -194,12 +195,13 @@ type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { clear(p); return len(p), nil }
 
-// TestTunnel27Places fills the places of strangers, and sees a peer turned away and later let in.
+// TestTunnel27Places fills the places that an address may have, and sees a peer of it turned away and later let in, and one of another
+// address let in meanwhile.
 func TestTunnel27Places(t *testing.T) {
 	hold := make(chan struct{})
 	var waiting atomic.Int64
 	r := startRelay(t, func(s *Server) {
-		s.MaxHandshakes, s.HandshakeTimeout = 2, 2*patience
+		s.MaxHandshakes, s.HandshakeTimeout = 3, 2*patience
 		s.Authenticate = func(ctx context.Context, _ Peer, h *tunnelpb.Hello) (*tunnelpb.Welcome, error) {
 			if h.GetPeerId() == "slow" {
 				waiting.Add(1)
@@ -230,8 +232,11 @@ func TestTunnel27Places(t *testing.T) {
 			s.Close(stream.CodeClosed, "")
 		}
 	}
-	if _, resp := r.rawWebSocket(t); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
+	if _, resp := r.rawWebSocket(t, "127.0.0.1"); resp.StatusCode != http.StatusServiceUnavailable || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("status = %s, Retry-After = %q", resp.Status, resp.Header.Get("Retry-After"))
+	}
+	if _, resp := r.rawWebSocket(t, "127.0.0.2"); resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Errorf("another address: status = %s", resp.Status)
 	}
 	close(hold)
 	for range carriers {
