@@ -113,6 +113,32 @@ func TestPooling52Signal(t *testing.T) {
 	})
 }
 
+// TestPooling51Failed: what a text has chosen before it failed is its client's alone.
+func TestPooling51Failed(t *testing.T) {
+	onBoth(t, func(t *testing.T, s server) {
+		for _, text := range []string{"USE other; SELECT nothing", "USE other; SELECT 1; SELECT nothing", "USE other; SELECT 1, (SELECT 1 UNION SELECT 2)", "SELECT 1; USE other; SELEC",
+			"USE other; SELECT 1; SELECT 2", "USE other; CALL orders.telling()", "USE other; CALL orders.failing()"} {
+			w := newWorld(t, s, maxConns(1))
+			a, b := w.raw(t, mywire.CapMultiStatements), w.raw(t)
+			b.exec(t, "DROP PROCEDURE IF EXISTS failing")
+			b.exec(t, "CREATE PROCEDURE failing() BEGIN SELECT 1; SIGNAL SQLSTATE '45000'; END")
+			b.exec(t, "DROP PROCEDURE IF EXISTS telling")
+			b.exec(t, "CREATE PROCEDURE telling() BEGIN SELECT 1; END")
+			a.send(t, mywire.ComQuery, text)
+			_, _, _ = a.rows(t, mywire.ComQuery)
+			a.want(t, "SELECT DATABASE()", "other")
+			b.exec(t, "DO 1")
+			b.want(t, "SELECT DATABASE()", "orders")
+			a.want(t, "SELECT DATABASE()", "other")
+			a.Close()
+			b.exec(t, "DO 1")
+			b.want(t, "SELECT DATABASE()", "orders")
+			b.Close()
+			w.stop()
+		}
+	})
+}
+
 func TestPooling59Collation(t *testing.T) {
 	onBoth(t, func(t *testing.T, s server) {
 		w := newWorld(t, s, maxConns(1))

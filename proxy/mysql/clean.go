@@ -70,6 +70,7 @@ func (o *origin) reset() error {
 	msg = appendCommand(msg, mywire.ComResetConnection, "")
 	msg = appendCommand(msg, mywire.ComQuery, beginning)
 	msg = appendCommand(msg, mywire.ComQuery, askRole)
+	msg = appendCommand(msg, mywire.ComQuery, askSchema)
 	if err := o.SetDeadline(time.Now().Add(cleanTimeout)); err != nil {
 		return err
 	}
@@ -89,7 +90,11 @@ func (o *origin) reset() error {
 	} else if role != o.role {
 		return errRole
 	}
-	o.state, o.lastID = newState(nil, o.state.schema), 0
+	schema, err := o.currentSchema()
+	if err != nil {
+		return err
+	}
+	o.state, o.lastID = newState(nil, schema), 0
 	o.prepared.clear()
 	o.cancels.Forget()
 	o.Release()

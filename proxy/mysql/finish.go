@@ -147,11 +147,30 @@ func (c *client) askError() error {
 		return err
 	}
 	c.status = ok.Status &^ ofReply
+	if c.running.traits&calls != 0 {
+		if err := c.askSchema(); err != nil {
+			return err
+		}
+	}
 	if e.Code == mywire.CodeOptionPrevents || e.Code == mywire.CodeReadOnlyMode {
 		c.lease.asked = true
 		return o.askReadOnly()
 	}
 	return nil
+}
+
+// askSchema asks for the schema behind a CALL that failed: with the results before MariaDB tells the
+// procedure's own, and does not take that back.
+func (c *client) askSchema() error {
+	o, s := c.origin, &c.session
+	c.lease.asked = true
+	if _, err := o.Write(appendCommand(nil, mywire.ComQuery, askSchema)); err != nil {
+		return err
+	}
+	schema, err := o.currentSchema()
+	s.state = s.state.with(schema)
+	o.state = s.state
+	return err
 }
 
 // askCollation asks for what SET NAMES has changed and no tracker tells.

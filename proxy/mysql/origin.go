@@ -263,6 +263,22 @@ func (o *origin) currentRole() (string, error) {
 	return string(res.first), err
 }
 
+// askSchema asks for the schema, which a reset leaves as it is.
+const askSchema = "SELECT DATABASE()"
+
+// currentSchema reads the answer; what is known of it where there is none.
+func (o *origin) currentSchema() (string, error) {
+	res, err := o.result()
+	switch {
+	case err != nil || len(res.first) == 0:
+		return o.state.schema, err
+	case res.first[0] == nullValue:
+		return "", nil
+	}
+	name, _, err := mywire.LenencString(res.first)
+	return string(name), err
+}
+
 // beginSession makes a session ready for its first client, and asks what server it is.
 func (d *Database) beginSession(ctx context.Context, o *origin, version string, status mywire.Status) error {
 	stop := context.AfterFunc(ctx, func() { _ = o.SetDeadline(time.Unix(1, 0)) })
