@@ -69,7 +69,7 @@ func ParseVerifier(s string) (*Verifier, error) {
 	two, err2 := base64.StdEncoding.Strict().DecodeString(sha2)
 	v := new(Verifier)
 	if err1 != nil || err2 != nil || copy(v.Native[:], one) != len(one) || copy(v.SHA2[:], two) != len(two) ||
-		len(one) != sha1.Size || len(two) != sha256.Size {
+		len(one) != sha1.Size || len(two) != sha256.Size || v.String() != s { // base64 passes over ends of lines
 		return nil, errVerifier
 	}
 	return v, nil
