@@ -186,3 +186,31 @@ func TestTunnel35OnlyRelaysForward(t *testing.T) {
 		s.Close(stream.CodeClosed, "")
 	}
 }
+
+// TestTunnel35RelayWhoseStateLags: what another relay does not admit, since it has not heard of a change, the next one is asked for.
+func TestTunnel35RelayWhoseStateLags(t *testing.T) {
+	all := relays(t, "a", "c")
+	a, c := all[0], all[1]
+	lags := newRig(t, func(cfg *Config) { cfg.ID = "b"; peering(a.cert)(cfg) }, func(g *rig) { g.cert = a.cert })
+	session := c.connector("c1", 0, echo)
+	c.known(1)
+	a.state.mu.Lock()
+	a.state.others.relays["b"] = control.Relay{ID: "b", Peer: lags.addr}
+	// It is asked first, for it has more sessions.
+	a.state.others.connections["b"] = map[string][]control.Connection{tunnelID: {{ID: "1", Connector: "c2"}, {ID: "2", Connector: "c2"}}}
+	a.state.mu.Unlock()
+	st, err := a.Open(t.Context(), a.request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	exchange(t, st, "through the relay that knows")
+	if n := len(lags.state.audited("access.decide")); n != 1 {
+		t.Errorf("the relay that lags was asked %d times, want 1", n)
+	}
+	// Where no other relay is left to ask, the refusal stays.
+	session.Close(stream.CodeClosed, "gone")
+	c.known(0)
+	_, err = a.Open(t.Context(), a.request())
+	wantRefusal(t, err, tunnelpb.Code_UNAUTHENTICATED)
+}
