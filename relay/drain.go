@@ -33,13 +33,8 @@ func (r *Relay) drain(ctx context.Context) {
 	defer r.refusing.Store(true)
 	sessions := append(r.registry.sessions(), r.clients.sessions()...)
 	r.log.Info("relay drains", "sessions", len(sessions), "streams", r.live.len(), "grace", r.cfg.Grace)
-	message := &tunnelpb.GoAway{
-		RetryAfterMs: uint64(drainRetryAfter.Milliseconds()),
-		DeadlineMs:   uint64(r.cfg.Grace.Milliseconds()),
-		Message:      "the relay is shutting down",
-	}
 	for _, s := range sessions {
-		r.tasks.Go(func() { r.tell(ctx, s, message) })
+		r.tasks.Go(func() { r.tell(ctx, s) })
 	}
 	grace := time.NewTimer(r.cfg.Grace)
 	defer grace.Stop()
@@ -80,10 +75,22 @@ func (r *Relay) awaitMoves(ctx context.Context) {
 	}
 }
 
-func (r *Relay) tell(ctx context.Context, s *tunnel.Session, message *tunnelpb.GoAway) {
+// tellLate asks a peer to move whose session became known when the others may have been told already.
+func (r *Relay) tellLate(ctx context.Context, s *tunnel.Session) {
+	if r.draining.Load() {
+		r.tell(ctx, s)
+	}
+}
+
+func (r *Relay) tell(ctx context.Context, s *tunnel.Session) {
 	ctx, cancel := context.WithTimeout(ctx, goAwayTimeout)
 	defer cancel()
-	if err := s.SendGoAway(ctx, message); err != nil {
+	err := s.SendGoAway(ctx, &tunnelpb.GoAway{
+		RetryAfterMs: uint64(drainRetryAfter.Milliseconds()),
+		DeadlineMs:   uint64(r.cfg.Grace.Milliseconds()),
+		Message:      "the relay is shutting down",
+	})
+	if err != nil {
 		r.log.Debug("peer not told to move", "remote", s.RemoteAddr().String(), "err", err)
 	}
 }

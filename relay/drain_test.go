@@ -1,6 +1,7 @@
 package relay
 
 import (
+	"context"
 	"testing"
 	"time"
 
@@ -109,4 +110,30 @@ func TestTunnel12ClientsHearOfALeavingConnector(t *testing.T) {
 	if st.Leaving() {
 		t.Error("a stream of the connector that stays is about to end")
 	}
+}
+
+// TestTunnel11LateSessionIsToldToMove: a connector that was admitted before the drain and registers after it began hears of it as well.
+func TestTunnel11LateSessionIsToldToMove(t *testing.T) {
+	g := newRig(t, func(c *Config) { c.Grace = 2 * testWait })
+	first := g.connector("c1", 0, echo)
+	st, err := g.client(tunnel.CarrierQUIC).Open(t.Context(), &tunnelpb.Open{Hostname: host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked, take := make(chan struct{}, 1), make(chan struct{})
+	late := g.session(tunnel.CarrierQUIC, tunnel.Dialer{
+		Hello: &tunnelpb.Hello{Role: tunnelpb.Role_CONNECTOR, TunnelId: tunnelID, Secret: tunnelSecret, PeerId: "c2"},
+		Configure: func(_ context.Context, c *tunnelpb.Configure) *tunnelpb.Configured {
+			asked <- struct{}{}
+			<-take
+			return &tunnelpb.Configured{Version: c.GetVersion()}
+		},
+	})
+	receive(t, "Configure", asked)
+	g.stop()
+	receive(t, "GoAway at the connector that is known", first.GoneAway())
+	close(take)
+	receive(t, "GoAway at the late connector", late.GoneAway())
+	st.Close()
+	g.ended()
 }

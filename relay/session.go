@@ -201,6 +201,7 @@ func (r *Relay) serveConnector(ctx context.Context, s *tunnel.Session) {
 			defer r.registry.remove(b)
 			registered = true
 			r.moved(b.tunnel)
+			r.tellLate(ctx, s)
 			log.Info("connector registered", "carrier", s.Carrier().String(), "version", hello.GetVersion())
 			if replaced != nil {
 				r.evict(replaced, stream.CodeReplaced, "the connector registered this slot again")
@@ -289,6 +290,7 @@ func (r *Relay) serveClient(ctx context.Context, s *tunnel.Session) {
 		return
 	}
 	defer r.clients.remove(s)
+	r.tellLate(ctx, s)
 	var streams sync.WaitGroup
 	defer streams.Wait()
 	defer s.Close(stream.CodeClosed, "the session is over")
