@@ -65,6 +65,14 @@ func (l *liveStream) Leaving() bool {
 	return l.relay.draining.Load() || l.backend != nil && l.backend.left() || stream.Leaving(l.Conn)
 }
 
+// WhenReset tells of the reset of a stream whose reader is stuck elsewhere: see tunnel.Stream.WhenReset. A conn of another kind tells of none.
+func (l *liveStream) WhenReset(f func(error)) (stop func() bool) {
+	if s, ok := l.Conn.(*tunnel.Stream); ok {
+		return s.WhenReset(f)
+	}
+	return func() bool { return true }
+}
+
 // via names what carries the stream beyond this relay: see tunnel.Session.SendLeaving. Every relay on the way calls it the same.
 func (l *liveStream) via() string {
 	if l.backend != nil {

@@ -339,3 +339,25 @@ func TestConnectorMayNotOpen(t *testing.T) {
 	_, err := g.connector("c1", 0, echo).Open(t.Context(), &tunnelpb.Open{Hostname: host})
 	wantRefusal(t, err, tunnelpb.Code_DENIED)
 }
+
+// TestTunnel16ResetByTheConnectorIsTold: who copies a stream to a reader that is stuck learns of its reset though it reads nothing.
+func TestTunnel16ResetByTheConnectorIsTold(t *testing.T) {
+	g := newRig(t, nil)
+	streams := make(chan *tunnel.Stream, 1)
+	g.connector("c1", 0, held(streams))
+	c, err := g.Open(t.Context(), g.request())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	told := make(chan error, 1)
+	end := stream.Conn(&pipeEnd{liveStream: c.(*liveStream)})
+	defer end.(interface {
+		WhenReset(f func(error)) (stop func() bool)
+	}).WhenReset(func(err error) { told <- err })()
+	receive(t, "stream at the connector", streams).Reset(stream.CodeCancelled)
+	var reset *stream.ResetError
+	if err := receive(t, "reset", told); !errors.As(err, &reset) || reset.Code != stream.CodeCancelled {
+		t.Errorf("told of %v, want the connector's reset", err)
+	}
+}
