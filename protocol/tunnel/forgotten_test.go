@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/sluicedb/sluice/protocol/stream"
+	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
 )
 
 // TestTunnel37EndedStreamsAreForgotten opens far more streams than a session may have at a time, and ends each in one of the ways a pair
@@ -105,5 +106,26 @@ func isReset(t *testing.T, err error) {
 	var reset *stream.ResetError
 	if !errors.As(err, &reset) || !reset.Remote {
 		t.Errorf("ended with %v, want the peer's reset", err)
+	}
+}
+
+// TestTunnel37EarlyResetsAreForgotten: the reset of a stream that was refused before it could be accepted goes when a later one is.
+func TestTunnel37EarlyResetsAreForgotten(t *testing.T) {
+	l := &yamuxLink{max: 8, odd: 1, streams: make(map[uint32]*yamuxStream), early: make(map[uint32]stream.Code), out: newOutbox()}
+	abort := func(id uint64) {
+		l.reset(&tunnelpb.Reset{Stream: id, Code: uint32(stream.CodeClosed), Kind: tunnelpb.Reset_ABORT})
+	}
+	for id := uint32(2); id < 200; id += 4 {
+		abort(uint64(id)) // refused
+		if !l.register(&yamuxStream{ys: &muxStream{id: id + 2}, link: l}) {
+			t.Fatalf("stream %d is taken for an aborted one", id+2)
+		}
+	}
+	abort(202)
+	if abort(204); l.register(&yamuxStream{ys: &muxStream{id: 204}, link: l}) {
+		t.Error("an aborted stream is accepted")
+	}
+	if len(l.early) != 0 {
+		t.Errorf("%d resets are kept", len(l.early))
 	}
 }

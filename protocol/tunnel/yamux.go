@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"maps"
 	"sync"
 	"time"
 
@@ -141,6 +142,9 @@ func (l *yamuxLink) register(s *yamuxStream) bool {
 		delete(l.early, id)
 	} else {
 		l.streams[id] = s
+	}
+	if len(l.early) > 0 { // what was refused below is not accepted any more: streams come in order
+		maps.DeleteFunc(l.early, func(early uint32, _ stream.Code) bool { return early < id })
 	}
 	l.mu.Unlock()
 	if aborted {
