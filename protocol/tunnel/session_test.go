@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -323,6 +324,32 @@ func TestConfigureGoAway(t *testing.T) {
 			t.Errorf("GoAway = %v", g)
 		}
 		<-dialled.GoneAway()
+	})
+}
+
+// TestConfigureBusy: of more configurations than wait for a slow one the others are not answered, as if they had not been taken.
+func TestConfigureBusy(t *testing.T) {
+	onCarriers(t, func(t *testing.T, c Carrier) {
+		r := startRelay(t, nil)
+		d := r.dialer(c)
+		release := make(chan struct{})
+		d.Configure = func(context.Context, *tunnelpb.Configure) *tunnelpb.Configured {
+			<-release
+			return &tunnelpb.Configured{}
+		}
+		_, served := r.dialWith(t, d)
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		defer cancel()
+		var asking sync.WaitGroup
+		for range 20 {
+			asking.Go(func() {
+				if got, err := served.Configure(ctx, &tunnelpb.Configure{Version: 1}); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("Configure = %v, %v", got, err)
+				}
+			})
+		}
+		asking.Wait()
+		close(release)
 	})
 }
 
