@@ -1,10 +1,8 @@
 package caching
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -82,10 +80,7 @@ func TestCache30Notifications(t *testing.T) {
 // no report, and each query has one status.
 func TestCache45SecretsStaySecret(t *testing.T) {
 	s, _ := tables(t, "create table NAME.t as select 1 as id, 'x'::text as body")
-	var logged bytes.Buffer
-	var mu sync.Mutex
 	w := newWorld(t)
-	w.srv.Logger = slog.New(slog.NewTextHandler(lockedWriter{&mu, &logged}, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	w.ready(t, s+".t")
 	conn, simple := w.connect(t), w.simply(t)
 	before := w.counts()
@@ -118,9 +113,7 @@ func TestCache45SecretsStaySecret(t *testing.T) {
 		t.Errorf("%d statuses of %d queries: %v", sum, queries, after)
 	}
 	report := w.db.Results().Report(100)
-	mu.Lock()
-	defer mu.Unlock()
-	shown := fmt.Sprintf("%+v", report) + logged.String()
+	shown := fmt.Sprintf("%+v", report) + w.log.String()
 	if strings.Contains(shown, "hunter2") {
 		t.Errorf("a secret shows in %s", shown)
 	}
@@ -138,15 +131,4 @@ func TestCache45SecretsStaySecret(t *testing.T) {
 	if e := off.db.Results().Explain(t.Context(), "select 1"); e.Status != query.StatusDisabled {
 		t.Errorf("%+v", e)
 	}
-}
-
-type lockedWriter struct {
-	mu *sync.Mutex
-	b  *bytes.Buffer
-}
-
-func (l lockedWriter) Write(p []byte) (int, error) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.b.Write(p)
 }

@@ -99,8 +99,27 @@ type world struct {
 
 	cache *cache.Cache
 	clock clock
+	log   logged
 	down  atomic.Bool // the origin cannot be dialled
 	kept  int         // origin connections that clients keep
+}
+
+// logged is what the proxy has logged.
+type logged struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logged) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(p)
+}
+
+func (l *logged) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
 }
 
 // clock is the time that results live by. It stands still unless tests move it, so that
@@ -154,7 +173,7 @@ func newWorld(t testing.TB, changes ...func(*postgres.Config)) *world {
 	w.db = postgres.NewDatabase(testDatabase, cfg, map[string]*pgwire.Verifier{testUser: cheapVerifier(t)})
 	w.srv = &postgres.Server{
 		Lookup:         func(name string) (*postgres.Database, bool) { return w.db, name == testDatabase },
-		AllowPlaintext: true, Grace: 2 * time.Second, Logger: slog.New(slog.DiscardHandler),
+		AllowPlaintext: true, Grace: 2 * time.Second, Logger: slog.New(slog.NewTextHandler(&w.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 	}
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
