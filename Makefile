@@ -8,8 +8,9 @@ BUILDVCS  := $(shell git rev-parse --verify -q HEAD >/dev/null 2>&1 && echo true
 # Whatever needs no race detector is compiled in one way, and so once.
 PLAIN     := CGO_ENABLED=0 GOFLAGS=-trimpath
 BUILD     := $(PLAIN) $(GO) build -buildvcs=$(BUILDVCS)
-# The race detector would have each program wait a second at its end. What lint has vetted is not vetted again.
-RACE      := GORACE=atexit_sleep_ms=0 $(GO) test -race -vet=off
+# The race detector would have each program wait a second at its end. What lint has vetted is not vetted again. Packages wait
+# much, and some last for a set time: three at once are done sooner, on two cores too.
+RACE      := GORACE=atexit_sleep_ms=0 $(GO) test -race -vet=off -p 3
 UNIT       = $$($(GO) list ./... | grep -v /integration) ./integration/structure
 
 # What the oldest and the newest PostgreSQL are tried with each time; the machine's own has everything.
@@ -32,7 +33,7 @@ unit: ## unit tests with the race detector, no servers needed
 	$(PLAIN) $(GO) test -timeout 5m ./protocol/stream/... # whose system calls are others without it
 
 integration: ## end-to-end tests on real servers and drivers
-	$(RACE) -count=1 -p 2 -timeout 30m $$($(GO) list ./integration/... | grep -v /structure$$)
+	$(RACE) -count=1 -timeout 30m $$($(GO) list ./integration/... | grep -v /structure$$)
 	@$(MAKE) --no-print-directory test-versions VERSIONS="12 18" RUN='$(ACROSS)'
 
 test-versions: ## the PostgreSQL suite on every release from 12 to 18 (VERSIONS="12 18", RUN=Pooling70)
