@@ -88,11 +88,11 @@ func (r *failingReader) Read(p []byte) (int, error) {
 	return r.data.Read(p)
 }
 
-// testManyRows reads 30 MB in 30,000 rows, each in every byte.
-func testManyRows(t *testing.T, _ *harness.Stage, target harness.Target) {
+// testManyRows reads 100 MB in 100,000 rows, each in every byte.
+func testManyRows(t *testing.T, target harness.Target) {
 	ctx := within(t)
 	conn := connect(ctx, t, target)
-	const rows = 30_000
+	const rows = 100_000
 	for _, mode := range []pgx.QueryExecMode{pgx.QueryExecModeSimpleProtocol, pgx.QueryExecModeExec} {
 		result, err := conn.Query(ctx, fmt.Sprintf("select repeat(md5(i::text), 32) from generate_series(1, %d) i", rows), mode)
 		if err != nil {
@@ -112,11 +112,11 @@ func testManyRows(t *testing.T, _ *harness.Stage, target harness.Target) {
 	}
 }
 
-// testLargeRow sends 32 MB as one parameter's worth of row, and gets them back.
-func testLargeRow(t *testing.T, _ *harness.Stage, target harness.Target) {
+// testLargeRow sends 100 MB as one parameter's worth of row, and gets them back.
+func testLargeRow(t *testing.T, target harness.Target) {
 	ctx := within(t)
 	conn := connect(ctx, t, target)
-	const size = 32 << 20
+	const size = 100 << 20
 	var got []byte
 	if err := conn.QueryRow(ctx, "select repeat('0123456789abcdef', $1)::bytea", size/16).Scan(&got); err != nil {
 		t.Fatal(err)

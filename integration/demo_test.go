@@ -13,14 +13,22 @@ import (
 	"github.com/sluicedb/sluice/integration/harness"
 )
 
-// TestDemo runs what `make demo` runs where there are no network namespaces.
+// TestDemo runs what `make demo` runs, with a network namespace and without one.
 func TestDemo(t *testing.T) {
 	t.Parallel()
-	out, err := exec.CommandContext(within(t), buildCommand(t, "demo"), "-no-namespace", "-bin", bin).CombinedOutput()
-	if err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	demo := buildCommand(t, "demo")
+	for _, test := range []struct {
+		name string
+		args []string
+	}{{"in a namespace", nil}, {"without namespaces", []string{"-no-namespace"}}} {
+		t.Run(test.name, func(t *testing.T) {
+			out, err := exec.CommandContext(within(t), demo, append(test.args, "-bin", bin)...).CombinedOutput()
+			if err != nil {
+				t.Fatalf("%v\n%s", err, out)
+			}
+			checkDemo(t, string(out))
+		})
 	}
-	checkDemo(t, string(out))
 }
 
 func checkDemo(t *testing.T, out string) {
