@@ -206,7 +206,7 @@ func (s *slot) report(err error, wait time.Duration) {
 	switch {
 	case errors.As(err, &refusal) && refusal.Code == tunnelpb.Code_DRAINING:
 		s.log.Debug("relay is shutting down", "relay", addr, "retry", wait.Round(time.Millisecond)) // it has said so once
-	case client.Permanent(err):
+	case tunnel.IsUnadmitted(err):
 		if s.c.mayReport(time.Now()) {
 			s.log.Error("the relay does not accept this tunnel token", "err", err,
 				"mend", "was the tunnel deleted? take a new token with: sluice tunnel token <tunnel>")

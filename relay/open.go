@@ -228,7 +228,8 @@ func (s *search) take(a attempt) (done bool, err error) {
 	if s.ctx.Err() != nil {
 		return true, gaveUp(s.ctx)
 	}
-	verdict := final(a.err) && !(a.backend == nil && differs(a.err))
+	// Another relay decides by its own snapshot, which may lag behind this one's: what is admitted here may be admitted by the next.
+	verdict := final(a.err) && !(a.backend == nil && tunnel.IsUnadmitted(a.err))
 	if verdict || !final(s.last) {
 		s.last = a.err // a lost session says less than an origin
 	}
@@ -350,20 +351,6 @@ func final(err error) bool {
 		return false
 	}
 	return true
-}
-
-// differs reports whether err may be another relay's own decision. It goes by that relay's snapshot, which may lag behind this one's, and
-// which relay is asked is chance: an open that this relay has admitted may be admitted by the next.
-func differs(err error) bool {
-	var refusal *tunnel.Refusal
-	if !errors.As(err, &refusal) {
-		return false
-	}
-	switch refusal.Code {
-	case tunnelpb.Code_UNAUTHENTICATED, tunnelpb.Code_DENIED, tunnelpb.Code_NO_TUNNEL:
-		return true
-	}
-	return false
 }
 
 // exhausted is the answer when no session is left to ask.

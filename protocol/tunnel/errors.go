@@ -1,6 +1,7 @@
 package tunnel
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -25,6 +26,20 @@ func (r *Refusal) Error() string {
 
 // Reason is the code in lower case: one word that can be shown to anybody.
 func (r *Refusal) Reason() string { return strings.ToLower(r.Code.String()) }
+
+// IsUnadmitted reports whether err is a relay's refusal for who asks: by its state the credential is not good, or no longer, or admits
+// nobody there. The same relay will say so again until that is changed.
+func IsUnadmitted(err error) bool {
+	var refusal *Refusal
+	if !errors.As(err, &refusal) {
+		return false
+	}
+	switch refusal.Code {
+	case tunnelpb.Code_UNAUTHENTICATED, tunnelpb.Code_DENIED, tunnelpb.Code_NO_TUNNEL:
+		return true
+	}
+	return false
+}
 
 // A SessionError says that the session has ended. An Open that returns one has delivered nothing to an origin, so that it can be
 // tried again on another session.

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/sluicedb/sluice/protocol/tunnel"
-	"github.com/sluicedb/sluice/protocol/tunnel/tunnelpb"
 )
 
 const (
@@ -50,7 +49,7 @@ func (b *Backoff) Next(err error) time.Duration {
 	case errors.As(err, &refusal) && refusal.RetryAfter > 0:
 		after := min(refusal.RetryAfter, maxRetryAfter)
 		return after + rand.N(after/4+1)
-	case Permanent(err):
+	case tunnel.IsUnadmitted(err):
 		// Near the cap at once: nothing gets better by asking often.
 		b.n = maxDoublings
 		return ceiling/2 + rand.N(ceiling/2+1)
@@ -83,17 +82,3 @@ const betterEvery = 60 * time.Second
 
 // BetterAfter returns how long to wait before looking for something better than what there is: 45 to 75 seconds.
 func BetterAfter() time.Duration { return betterEvery*3/4 + rand.N(betterEvery/2) }
-
-// Permanent reports whether err is a relay's refusal that the same Hello will meet again: the credential is not, or no longer,
-// good. Somebody may mend it, so attempts go on, seldom.
-func Permanent(err error) bool {
-	var refusal *tunnel.Refusal
-	if !errors.As(err, &refusal) {
-		return false
-	}
-	switch refusal.Code {
-	case tunnelpb.Code_UNAUTHENTICATED, tunnelpb.Code_DENIED, tunnelpb.Code_NO_TUNNEL:
-		return true
-	}
-	return false
-}

@@ -54,7 +54,7 @@ func (l *link) session(ctx context.Context) (*tunnel.Session, error) {
 			return s, nil
 		}
 		if wait := time.Until(l.notTill); wait > 0 {
-			if deadline, ok := ctx.Deadline(); Permanent(l.lastErr) || ok && time.Until(deadline) < wait {
+			if deadline, ok := ctx.Deadline(); tunnel.IsUnadmitted(l.lastErr) || ok && time.Until(deadline) < wait {
 				return nil, l.lastErr
 			}
 			if err := sleep(ctx, wait); err != nil {
@@ -65,7 +65,7 @@ func (l *link) session(ctx context.Context) (*tunnel.Session, error) {
 		if err == nil {
 			return s, nil
 		}
-		if ctx.Err() != nil || Permanent(err) || l.isClosed() {
+		if ctx.Err() != nil || tunnel.IsUnadmitted(err) || l.isClosed() {
 			return nil, err
 		}
 	}
@@ -90,7 +90,7 @@ func (l *link) dial(asked context.Context) (*tunnel.Session, error) {
 		}
 		l.unheard = 0
 		// The others are tried at once, and then it is waited.
-		if l.next(1)%l.client.known.Len() == 0 || Permanent(err) {
+		if l.next(1)%l.client.known.Len() == 0 || tunnel.IsUnadmitted(err) {
 			l.lastErr, l.notTill = err, time.Now().Add(l.backoff.Next(err))
 		}
 		return nil, err
