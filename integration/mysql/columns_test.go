@@ -49,20 +49,13 @@ func TestPooling64Columns(t *testing.T) {
 // statuses reads a reply to its end: the status of each packet that has one.
 func (r *raw) statuses(t testing.TB, cmd mywire.Command) (all []string) {
 	t.Helper()
-	var reply mywire.Reply
-	reply.Begin(cmd, r.caps)
-	for !reply.Done() {
-		p := r.packet(t)
-		part, err := reply.Next(p, len(p))
-		if err != nil {
-			t.Fatalf("%v: %x", err, p)
-		}
+	r.each(t, cmd, func(part mywire.Part, _ []byte, status mywire.Status) {
 		switch part {
 		case mywire.PartColumnsEnd, mywire.PartEOF, mywire.PartOK:
-			all = append(all, fmt.Sprintf("%d %x", part, uint16(reply.Status)))
+			all = append(all, fmt.Sprintf("%d %x", part, uint16(status)))
 		case mywire.PartError:
 			all = append(all, "error")
 		}
-	}
+	})
 	return all
 }

@@ -81,26 +81,34 @@ func TestPooling59Hidden(t *testing.T) {
 			if strings.Contains(query, ";") {
 				a = w.raw(t, mywire.CapMultiStatements)
 			}
-			charset := b.value(t, "SELECT @@collation_database")
-			a.send(t, mywire.ComQuery, query)
-			_, _, _ = a.rows(t, mywire.ComQuery) // one of them is not for both servers
-			for range 2 {
-				for check, want := range map[string]string{
-					"SELECT COALESCE(@hidden, '')":                                 "",
-					"SELECT COALESCE(IS_USED_LOCK('hidden') = CONNECTION_ID(), 0)": "0",
-					"SELECT @@collation_database":                                  charset,
-				} {
-					if got := b.value(t, check); got != want {
-						t.Errorf("behind %.80s: %s is %q", query, check, got)
-					}
-				}
-				a.Close()
-				waitFor(t, func() bool { return w.db.Stats().Pinned == 0 })
-			}
-			b.Close() // who is welcome for a second
-			w.stop()
+			w.hides(t, a, b, query) // one of them is not for both servers
 		}
 	})
+}
+
+// hides runs a query of a's, checks that b finds nothing of what it leaves, neither beside a nor behind it, and ends all
+// three. What the query failed with is returned.
+func (w *world) hides(t *testing.T, a, b *raw, query string) *mywire.Error {
+	t.Helper()
+	collation := b.value(t, "SELECT @@collation_database")
+	a.send(t, mywire.ComQuery, query)
+	_, _, failed := a.rows(t, mywire.ComQuery)
+	for range 2 {
+		for check, want := range map[string]string{
+			"SELECT COALESCE(@hidden, '')":                                 "",
+			"SELECT COALESCE(IS_USED_LOCK('hidden') = CONNECTION_ID(), 0)": "0",
+			"SELECT @@collation_database":                                  collation,
+		} {
+			if got := b.value(t, check); got != want {
+				t.Errorf("behind %.80s: %s is %q", query, check, got)
+			}
+		}
+		a.Close()
+		waitFor(t, func() bool { return w.db.Stats().Pinned == 0 })
+	}
+	b.Close() // who is welcome for a second
+	w.stop()
+	return failed
 }
 
 // TestPooling59Charset: what a statement leaves is nobody else's, however the session's character set has

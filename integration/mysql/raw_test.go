@@ -94,8 +94,8 @@ func (r *raw) expectError(t testing.TB) *mywire.Error {
 	return e
 }
 
-// rows reads a reply to its end: all rows of all results, as their bytes.
-func (r *raw) rows(t testing.TB, cmd mywire.Command) (rows [][]byte, status mywire.Status, failed *mywire.Error) {
+// each reads a reply to its end, and calls f for each packet.
+func (r *raw) each(t testing.TB, cmd mywire.Command, f func(part mywire.Part, p []byte, status mywire.Status)) {
 	t.Helper()
 	var reply mywire.Reply
 	reply.Begin(cmd, r.caps)
@@ -105,7 +105,15 @@ func (r *raw) rows(t testing.TB, cmd mywire.Command) (rows [][]byte, status mywi
 		if err != nil {
 			t.Fatalf("%v: %x", err, p)
 		}
-		switch part {
+		f(part, p, reply.Status)
+	}
+}
+
+// rows reads a reply to its end: all rows of all results, as their bytes.
+func (r *raw) rows(t testing.TB, cmd mywire.Command) (rows [][]byte, status mywire.Status, failed *mywire.Error) {
+	t.Helper()
+	r.each(t, cmd, func(part mywire.Part, p []byte, now mywire.Status) {
+		switch status = now; part {
 		case mywire.PartRow:
 			rows = append(rows, p)
 		case mywire.PartMore:
@@ -113,8 +121,8 @@ func (r *raw) rows(t testing.TB, cmd mywire.Command) (rows [][]byte, status mywi
 		case mywire.PartError:
 			failed, _ = mywire.ParseError(p)
 		}
-	}
-	return rows, reply.Status, failed
+	})
+	return rows, status, failed
 }
 
 // value is the first column of the first row of a query.
