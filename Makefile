@@ -8,9 +8,10 @@ BUILDVCS  := $(shell git rev-parse --verify -q HEAD >/dev/null 2>&1 && echo true
 # Whatever needs no race detector is compiled in one way, and so once.
 PLAIN     := CGO_ENABLED=0 GOFLAGS=-trimpath
 BUILD     := $(PLAIN) $(GO) build -buildvcs=$(BUILDVCS)
-# The race detector would have each program wait a second at its end. What lint has vetted is not vetted again. Packages wait
-# much, and some last for a set time: three at once are done sooner, on two cores too.
-RACE      := GORACE=atexit_sleep_ms=0 $(GO) test -race -vet=off -p 3
+# The race detector would have each program wait a second at its end. What lint has vetted is not vetted again.
+RACE      := GORACE=atexit_sleep_ms=0 $(GO) test -race -vet=off
+# Packages wait much, and some last for a set time: three at once are done sooner, on two cores too.
+ATONCE    := $(shell n=$$(nproc); echo $$((n > 3 ? n : 3)))
 UNIT       = $$($(GO) list ./... | grep -v /integration) ./integration/structure
 
 # What the oldest and the newest PostgreSQL are tried with each time; the machine's own has everything.
@@ -29,11 +30,11 @@ test: ## everything: install what is missing, lint meanwhile, unit tests, integr
 	@$(MAKE) --no-print-directory unit integration
 
 unit: ## unit tests with the race detector, no servers needed
-	$(RACE) -timeout 15m $(UNIT)
+	$(RACE) -p $(ATONCE) -timeout 15m $(UNIT)
 	$(PLAIN) $(GO) test -timeout 5m ./protocol/stream/... # whose system calls are others without it
 
 integration: ## end-to-end tests on real servers and drivers
-	$(RACE) -count=1 -timeout 30m $$($(GO) list ./integration/... | grep -v /structure$$)
+	$(RACE) -count=1 -p 3 -timeout 30m $$($(GO) list ./integration/... | grep -v /structure$$)
 	@$(MAKE) --no-print-directory test-versions VERSIONS="12 18" RUN='$(ACROSS)'
 
 test-versions: ## the PostgreSQL suite on every release from 12 to 18 (VERSIONS="12 18", RUN=Pooling70)
